@@ -1,0 +1,1 @@
+"""Replay engine, DuckDB store, metrics and studies over canonical traces."""

@@ -1,0 +1,1 @@
+"""Streamlit pages over runs and over the live journal."""

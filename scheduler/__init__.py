@@ -1,0 +1,1 @@
+"""Where work runs: `core` decides (pure), `live` talks to Kubernetes."""

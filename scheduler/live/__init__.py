@@ -1,0 +1,1 @@
+"""The edges to a live cluster."""
