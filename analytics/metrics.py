@@ -1,0 +1,113 @@
+"""What a run amounts to: the queries of sql/ put together, as JSON values.
+
+`summarise` is what `stowage replay` prints under "metrics" and what stands in summary.json. Tiers are those of the
+trace plus "all"; resources go by their short names (cpu, memory, disk, gpu). A metric is added by one .sql file and
+one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from analytics.cost import CostModel
+from analytics.facts import RunFacts
+from analytics.options import RESOURCES
+from analytics.store import open_store, query
+
+# A task that runs shorter than this counts as this long in its slowdown (Feitelson's bounded slowdown takes 10 s).
+SHORT_TASK_US = 10_000_000
+# A start later than this after submission is a start-up miss.
+STARTUP_LIMIT_US = 60_000_000
+
+_SHORT_NAMES = {column: name for name, column in RESOURCES.items()}
+
+
+def summarise(
+    folder: Path,
+    facts: RunFacts,
+    model: CostModel | None = None,
+    startup_limit_us: int = STARTUP_LIMIT_US,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """The metrics of a run folder (with its tenants.parquet); threads only changes how long it takes."""
+    model = model or CostModel()
+    with open_store(folder, facts, threads) as store:
+        outcomes = _by(store, "outcomes", "tier")
+        together = outcomes["all"]
+        resources = {_short(name): row for name, row in _by(store, "utilisation", "resource").items()}
+        fragmentation = _by(store, "fragmentation", "resource")
+        misses = _by(store, "startup_misses", "tier", limit_us=startup_limit_us)
+        return {
+            "delay_s": _by(store, "delay", "tier"),
+            "delay_censored_s": _by(store, "delay_censored", "tier"),
+            "startup_misses": {"limit_s": startup_limit_us / 1e6, "tiers": misses},
+            **{name: together[name] for name in ("attempts", "started", "never_placed", "evictions", "preemptions")},
+            "tasks_never_placed": _rows(store, "tasks_never_placed")[0]["tasks"],
+            "outcomes": outcomes,
+            "utilisation": {name: row["requested"] for name, row in resources.items()},
+            "peak_utilisation": {name: row["peak"] for name, row in resources.items()},
+            "used": {name: row["used"] for name, row in resources.items()},
+            "stranded": {name: row["stranded"] for name, row in resources.items()},
+            "fragmented": {_short(name): row["fragmented"] for name, row in fragmentation.items()},
+            "fairness": _rows(store, "fairness")[0],
+            "nodes": _rows(store, "idle_nodes")[0],
+            "node_spread": {_short(name): row for name, row in _by(store, "node_spread", "resource").items()},
+            "cost": _cost(store, model),
+        }
+
+
+def tenants(folder: Path, facts: RunFacts, threads: int | None = None) -> pa.Table:
+    """One row per tenant: the query tenants.sql over a run folder."""
+    with open_store(folder, facts, threads) as store:
+        return store.sql(query("tenants"), params={"short_us": SHORT_TASK_US}).to_arrow_table()
+
+
+def delay_over_time(folder: Path, facts: RunFacts, bin_us: int = 3_600_000_000) -> pa.Table:
+    """One row per bin of submission time and tier: the query delay_over_time.sql."""
+    with open_store(folder, facts) as store:
+        return store.sql(query("delay_over_time"), params={"bin_us": bin_us}).to_arrow_table()
+
+
+def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:
+    """Numbers by dotted name ("delay_s.production.p99"), without the settings the metrics were computed under."""
+    flat: dict[str, float | None] = {}
+    for name, value in metrics.items():
+        path = f"{prefix}{name}"
+        if path in ("cost.model", "startup_misses.limit_s"):
+            continue
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{path}.")
+        else:
+            flat[path] = value
+    return flat
+
+
+def _cost(store: duckdb.DuckDBPyConnection, model: CostModel) -> dict[str, Any]:
+    parts = {row["part"]: row for row in _rows(store, "cost", rates=model.rates())}
+    split: dict[str, Any] = {
+        unit: {part: parts[part][unit] if part in parts else 0.0 for part in ("useful", "stranded", "idle")}
+        for unit in ("usd", "joules")
+    }
+    for unit in ("usd", "joules"):
+        split[unit]["total"] = sum(split[unit].values())
+    return split | {"model": model.to_json()}
+
+
+def _rows(store: duckdb.DuckDBPyConnection, name: str, **values: Any) -> list[dict[str, Any]]:
+    result = store.execute(query(name), values or None)
+    columns = [column[0] for column in result.description]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+
+
+def _by(store: duckdb.DuckDBPyConnection, name: str, key: str, **values: Any) -> dict[str, dict[str, Any]]:
+    """Rows by the value of their key column."""
+    return {row.pop(key): row for row in _rows(store, name, **values)}
+
+
+def _short(resource: str) -> str:
+    return _SHORT_NAMES.get(resource, resource)

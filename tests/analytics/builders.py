@@ -1,0 +1,122 @@
+"""Small run folders with numbers a reader can check by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from analytics.facts import RunCost, RunFacts, TraceFacts
+from analytics.runs import result_columns, write_run
+from traces.schema import PLAIN_UNITS, Meta, Tier, write_meta
+
+S = 1_000_000
+TIERS = (Tier("free", 0, 1), Tier("middle", 2, 8), Tier("production", 9, 10))
+COST = RunCost(wall_s=2.0, cpu_s=1.5, engine_cpu_s=1.0, events_per_cpu_s=100.0, peak_rss_mib=300.0, machine="test")
+
+
+def a_trace(folder: Path, digest: str = "0" * 64, **changes: Any) -> Path:
+    """A trace folder with nothing but its description."""
+    folder.mkdir(parents=True, exist_ok=True)
+    defaults: dict[str, Any] = {
+        "format": "tiny",
+        "digest": digest,
+        "units": PLAIN_UNITS,
+        "tiers": list(TIERS),
+        "time_range_us": (0, 1000 * S),
+        "rows": {},
+        "rejected": {},
+        "gaps": [],
+    }
+    write_meta(Meta(**(defaults | changes)), folder)
+    return folder
+
+
+def some_facts(**changes: Any) -> RunFacts:
+    defaults: dict[str, Any] = {
+        "mode": "what-if",
+        "policy": "best-fit",
+        "seed": 1,
+        "trace": TraceFacts("tiny", "0" * 64),
+        "window_us": (0, 1000 * S),
+        "resources": ("cpu_milli", "memory_mib"),
+        "tiers": TIERS,
+    }
+    return RunFacts(**(defaults | changes))
+
+
+def an_attempt(
+    task: int,
+    submit_s: float = 0,
+    start_s: float | None = 0,
+    end_s: float | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """One row of placements; times in seconds."""
+    return {
+        "task": task,
+        "attempt": 0,
+        "job": task,
+        "task_index": 0,
+        "tenant": "a",
+        "priority": 0,
+        "cpu_milli": 1000,
+        "memory_mib": 1024,
+        "disk_mib": 0,
+        "gpu_milli": 0,
+        "submit_us": round(submit_s * S),
+        "start_us": None if start_s is None else round(start_s * S),
+        "end_us": None if end_s is None else round(end_s * S),
+        "end": None if end_s is None else ("CANCELLED" if start_s is None else "FINISH"),
+        "node": None if start_s is None else 1,
+        "evictions": 0,
+        "preemptions": 0,
+        "initial": False,
+    } | changes
+
+
+def a_sample(time_s: float = 0, **changes: Any) -> dict[str, Any]:
+    """One row of series for CPU and memory."""
+    return {
+        "time_us": round(time_s * S),
+        "pending": 0,
+        "running": 0,
+        "nodes": 1,
+        "capacity_cpu_milli": 4000,
+        "capacity_memory_mib": 4096,
+        "requested_cpu_milli": 2000,
+        "requested_memory_mib": 1024,
+        "used_cpu_milli": None,
+        "used_memory_mib": None,
+        "stranded_cpu_milli": 1000,
+        "stranded_memory_mib": 0,
+    } | changes
+
+
+def some_tables(
+    placements: Sequence[dict[str, Any]] = (),
+    series: Sequence[dict[str, Any]] = (),
+    shapes: Sequence[dict[str, Any]] = (),
+    nodes: Sequence[dict[str, Any]] = (),
+    resources: tuple[str, ...] = ("cpu_milli", "memory_mib"),
+) -> dict[str, pa.Table]:
+    columns = result_columns(resources)
+    given = {"placements": placements, "series": series or [a_sample()], "shapes": shapes, "nodes": nodes}
+    return {
+        name: pa.Table.from_pylist(list(rows), schema=pa.schema(columns[name].items())) for name, rows in given.items()
+    }
+
+
+def a_run(
+    out: Path,
+    placements: Sequence[dict[str, Any]] = (),
+    series: Sequence[dict[str, Any]] = (),
+    shapes: Sequence[dict[str, Any]] = (),
+    nodes: Sequence[dict[str, Any]] = (),
+    **facts: Any,
+) -> Path:
+    """A run folder written from rows; returns its path."""
+    write_run(out, some_facts(**facts), some_tables(placements, series, shapes, nodes), COST)
+    return out
