@@ -92,6 +92,12 @@ def score_function(function: Callable[..., float]) -> Callable[..., float]:
 
 _BUILT_IN: Final = {
     "best-fit": "best_fit",
+    "dot-product": "dot_product",
+    "first-fit": "first_fit",
+    "kube-default": "kube_default",
+    "most-allocated": "most_allocated",
+    "random": "random",
+    "worst-fit": "worst_fit",
 }
 
 

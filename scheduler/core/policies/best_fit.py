@@ -23,16 +23,12 @@ def score(
     draw: int,
 ) -> float:
     """Minus the sum over resources of the share left free, in [-R, 0] where nothing is over-committed."""
-    # The shares are summed as one fraction, a/b + c/d = (ad + cb)/bd: a division costs more than all the rest.
     left = 0.0
-    whole = 1.0
     for r in range(demand.size):
         size = allocatable[node, r]
         if size > 0:
-            free = float64(size - requested[node, r] - demand[r])
-            left = left * float64(size) + free * whole
-            whole *= float64(size)
-    return -left / whole
+            left += float64(size - requested[node, r] - demand[r]) / float64(size)
+    return -left
 
 
 POLICY = Policy("best-fit", "The node left with the least free share, summed over its resources.", score)
