@@ -37,11 +37,12 @@ def summarise(
     """The metrics of a run folder (with its tenants.parquet); threads only changes how long it takes."""
     model = model or CostModel()
     with open_store(folder, facts, threads) as store:
+        store.execute("create temp table waits as from main.waits")  # three queries read it; counting is the long part
         outcomes = _by(store, "outcomes", "tier")
         together = outcomes["all"]
         resources = {_short(name): row for name, row in _by(store, "utilisation", "resource").items()}
         fragmentation = _by(store, "fragmentation", "resource")
-        misses = _by(store, "startup_misses", "tier", limit_us=startup_limit_us)
+        misses = _by(store, "startup_misses", "tier", limit_ms=startup_limit_us // 1000)
         return {
             "delay_s": _by(store, "delay", "tier"),
             "delay_censored_s": _by(store, "delay_censored", "tier"),

@@ -5,25 +5,28 @@
 with risk as (
     select
         tier,
-        waited_us,
+        waited_ms,
         started,
-        sum(started + unstarted) over (partition by tier order by waited_us desc) as at_risk
+        sum(started + unstarted) over (partition by tier)
+            - sum(started + unstarted) over (partition by tier order by waited_ms rows unbounded preceding)
+            + started + unstarted as at_risk
     from waits
 ),
 survival as (
     select
         tier,
-        waited_us,
+        waited_ms,
         started,
-        product(1 - started / at_risk::double) over (partition by tier order by waited_us) as still_waiting
+        product(1 - started / at_risk::double)
+            over (partition by tier order by waited_ms rows unbounded preceding) as still_waiting
     from risk
 )
 select
     tier,
-    -- 1e-9: rounding of the product; a percentile of n attempts moves still_waiting by 1/n
-    min(waited_us) filter (started > 0 and still_waiting <= 0.5 + 1e-9) / 1e6 as p50,
-    min(waited_us) filter (started > 0 and still_waiting <= 0.1 + 1e-9) / 1e6 as p90,
-    min(waited_us) filter (started > 0 and still_waiting <= 0.01 + 1e-9) / 1e6 as p99
+    -- 1e-9: rounding of the product; one of n attempts moves still_waiting by 1/n
+    min(waited_ms) filter (started > 0 and still_waiting <= 0.5 + 1e-9) / 1e3 as p50,
+    min(waited_ms) filter (started > 0 and still_waiting <= 0.1 + 1e-9) / 1e3 as p90,
+    min(waited_ms) filter (started > 0 and still_waiting <= 0.01 + 1e-9) / 1e3 as p99
 from survival
 group by tier
 order by tier

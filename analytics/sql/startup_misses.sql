@@ -1,13 +1,12 @@
--- Attempts that had not started $limit_us microseconds after submission: one row per tier and for "all".
+-- Attempts that had not started $limit_ms milliseconds after submission: one row per tier and for "all".
 -- known: attempts of which this can be said; one that was cancelled or cut off before the limit is not among them.
 -- share: 0 to 1, NULL if known is 0.
 with judged as (
     select
         tier,
-        sum(started + unstarted) filter (started > 0 or waited_us >= $limit_us) as known_rows,
         sum(started) as started,
-        sum(unstarted) filter (waited_us >= $limit_us) as still_waiting,
-        sum(started) filter (waited_us > $limit_us) as late
+        sum(unstarted) filter (waited_ms >= $limit_ms) as still_waiting,
+        sum(started) filter (waited_ms > $limit_ms) as late
     from waits
     group by tier
 )
