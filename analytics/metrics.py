@@ -40,7 +40,7 @@ def summarise(
         store.execute("create temp table waits as from main.waits")  # three queries read it; counting is the long part
         outcomes = _by(store, "outcomes", "tier")
         together = outcomes["all"]
-        resources = {_short(name): row for name, row in _by(store, "utilisation", "resource").items()}
+        resources = {short_resource(name): row for name, row in _by(store, "utilisation", "resource").items()}
         fragmentation = _by(store, "fragmentation", "resource")
         misses = _by(store, "startup_misses", "tier", limit_ms=startup_limit_us // 1000)
         return {
@@ -54,10 +54,10 @@ def summarise(
             "peak_utilisation": {name: row["peak"] for name, row in resources.items()},
             "used": {name: row["used"] for name, row in resources.items()},
             "stranded": {name: row["stranded"] for name, row in resources.items()},
-            "fragmented": {_short(name): row["fragmented"] for name, row in fragmentation.items()},
+            "fragmented": {short_resource(name): row["fragmented"] for name, row in fragmentation.items()},
             "fairness": _rows(store, "fairness")[0],
             "nodes": _rows(store, "idle_nodes")[0],
-            "node_spread": {_short(name): row for name, row in _by(store, "node_spread", "resource").items()},
+            "node_spread": {short_resource(name): row for name, row in _by(store, "node_spread", "resource").items()},
             "cost": _cost(store, model),
         }
 
@@ -66,6 +66,12 @@ def tenants(folder: Path, facts: RunFacts, threads: int | None = None) -> pa.Tab
     """One row per tenant: the query tenants.sql over a run folder."""
     with open_store(folder, facts, threads) as store:
         return store.sql(query("tenants"), params={"short_us": SHORT_TASK_US}).to_arrow_table()
+
+
+def cost(folder: Path, facts: RunFacts, model: CostModel) -> dict[str, Any]:
+    """The summary's "cost" under another model."""
+    with open_store(folder, facts) as store:
+        return _cost(store, model)
 
 
 def delay_over_time(folder: Path, facts: RunFacts, bin_us: int = 3_600_000_000) -> pa.Table:
@@ -110,5 +116,6 @@ def _by(store: duckdb.DuckDBPyConnection, name: str, key: str, **values: Any) ->
     return {row.pop(key): row for row in _rows(store, name, **values)}
 
 
-def _short(resource: str) -> str:
+def short_resource(resource: str) -> str:
+    """The name people use for a column of the resource axis."""
     return _SHORT_NAMES.get(resource, resource)
