@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 app = typer.Typer(no_args_is_help=True)
+
+AS_JSON = typer.Option(False, "--json", help="One JSON object on stdout instead of a table.")
 
 
 @app.callback()
 def trace() -> None:
     """Import, check, make and fetch cluster traces."""
+
+
+@app.command("import")
+def import_(
+    format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011, google2019 or openb."),
+    sources: list[Path] = typer.Argument(..., metavar="SRC...", help="Folders as published, or the files themselves."),
+    out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the canonical trace, to be made."),
+    force: bool = typer.Option(False, "--force", help="Replace the trace that is there."),
+    strict: bool = typer.Option(False, "--strict", help="Stop at the first row that breaks a rule."),
+    threads: int | None = typer.Option(None, "--threads", min=1, help="Files read at once [default: all cores]."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Read published trace files into a canonical trace.
+
+    Whole or not at all; an import that was stopped goes on where it was.
+    """
+    from traces.importer import import_trace
+    from traces.report import print_import, show_progress
+
+    with show_progress() as progress:
+        report = import_trace(format_name, sources, out, force=force, strict=strict, threads=threads, progress=progress)
+    print_import(report, out, as_json)

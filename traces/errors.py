@@ -5,11 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 
-class TraceFormatError(ValueError):
+class TraceError(Exception):
+    """Root of what goes wrong with traces. The command makes it a message and an exit code: here 1, a failed run."""
+
+    exit_code = 1
+
+
+class OutputExistsError(TraceError):
+    """The place for the result is taken, and nobody said --force."""
+
+    exit_code = 2
+
+
+class TraceFormatError(TraceError, ValueError):
     """The input breaks a rule of its format; nothing was written under the final name.
 
     Says where (file, 1-based physical row, field), which rule was broken and by what value, and what to do about it.
-    The command turns it into one message and exit code 2.
     """
 
     exit_code = 2

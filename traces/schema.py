@@ -166,8 +166,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """`meta.json`: what the trace is, where it came from, and what is wrong with it.
 
     digest: SHA-256 over the tables' bytes, so equal digests are equal traces. illegal_transitions: per "STATE EVENT"
-    the number of rows "with_missing_info" and "without". time_range_us: first and last time of any event, AFTER_END_US
-    left out.
+    the number of rows "with_missing_info" and "without". time_range_us: first and last task event (or event of any kind
+    in a trace without tasks), AFTER_END_US left out.
     """
 
     schema_version: int = SCHEMA_VERSION
