@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A deadline per example would time numba's first compilation, and the neighbours on a busy machine.
+settings.register_profile("stowage", deadline=None)
+settings.load_profile("stowage")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

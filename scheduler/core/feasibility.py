@@ -173,7 +173,7 @@ def _refuse_by_resources(nodes: NodeTable, demand: Ints) -> tuple[Ints, Ints]:
         size = nodes.allocatable[:, r]
         short |= np.where(demand[r] > size - nodes.requested[:, r], bit, 0)
         too_small |= np.where(demand[r] > size, bit, 0)
-    return short, too_small & short
+    return short, too_small
 
 
 def _refuse_by_devices(nodes: NodeTable, total: int, count: int, milli: int) -> tuple[Ints, Ints]:

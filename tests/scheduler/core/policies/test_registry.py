@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +16,15 @@ from numba.core.sigutils import normalize_signature
 
 from scheduler.core import policies
 from scheduler.core.errors import StowageInputError
-from scheduler.core.policies import POLICIES, SCORE_SIGNATURE, Policy, Taxonomy, get_policy, policy_names
+from scheduler.core.policies import (
+    POLICIES,
+    SCORE_SIGNATURE,
+    Policy,
+    Taxonomy,
+    get_policy,
+    policy_names,
+    score_function,
+)
 
 
 def test_every_name_loads_the_policy_of_that_name() -> None:
@@ -81,6 +91,22 @@ def test_a_broken_installed_policy_says_what_is_wrong(
     _install(monkeypatch, "theirs", value)
     with pytest.raises(StowageInputError, match=message):
         get_policy("theirs")
+
+
+def test_machine_code_is_kept_in_the_cache_directory_that_is_set(tmp_path: Path) -> None:
+    load = "from scheduler.core.policies import get_policy; get_policy('first-fit')"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", load], env=environment, check=True)
+    assert list(tmp_path.rglob("first_fit.score-*.nbi"))
+
+
+def test_a_policy_loads_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+
+    def zero(demand, demand_nonzero, allocatable, requested, requested_nonzero, node, draw):  # type: ignore[no-untyped-def]
+        return 0.0
+
+    assert Policy("mine", "Without a cache.", score_function(zero)).name == "mine"
 
 
 def test_a_score_can_be_passed_to_a_compiled_function_that_was_not_compiled_for_it() -> None:
