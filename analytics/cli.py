@@ -12,6 +12,8 @@ _JSON = typer.Option(False, "--json", help="One JSON object on stdout, nothing e
 def mount(app: typer.Typer) -> None:
     """Add this folder's commands to the top level of `app`."""
     app.command("compare")(compare)
+    app.command("sweep")(sweep)
+    app.command("capacity")(capacity)
     app.command("sql")(sql)
 
 
@@ -46,6 +48,104 @@ def compare(
         print(to_json(comparison.to_json()), end="")
     else:
         print_comparison(comparison, every_metric)
+
+
+def sweep(
+    study: Path = typer.Argument(help="A study file (TOML): trace, out, policies, nodes, scale_load, seeds, [replay]."),
+    cluster: str | None = typer.Option(None, "--cluster", help="Dask scheduler to use, as in tcp://host:8786."),
+    workers: int | None = typer.Option(None, "--workers", min=1, help="Local processes; all cores by default."),
+    force: bool = typer.Option(False, "--force", help="Replace runs in the study's folder that are not this study's."),
+    as_json: bool = _JSON,
+) -> None:
+    """Replay policies x cluster sizes x loads x seeds, on all cores or on a Dask cluster.
+
+    Stop it whenever you like: finished cells are kept when it starts again. The bytes of the runs do not depend on
+    where they were made.
+    """
+    from analytics.report import number, print_table, show_progress
+    from analytics.runs import to_json
+    from analytics.study import index, read_study, run_study
+
+    plan = read_study(study)
+    kept = 0
+    with show_progress(len(plan.cells)) as step:
+        for progress in run_study(plan, force=force, workers=workers, cluster=cluster):
+            kept += progress.kept
+            step(f"{progress.cell.out.name}: {progress.error or ('kept' if progress.kept else 'done')}")
+    found = index(plan)
+    if as_json:
+        print(to_json({"out": str(plan.out), "kept": kept, "ran": len(plan.cells) - kept, **found}), end="")
+        return
+    columns = ["run", "p99 delay, s", "never placed", "CPU requested", "CPU stranded"]
+    metrics = ["delay_s.all.p99", "never_placed", "utilisation.cpu", "stranded.cpu"]
+    rows = [[cell["run"], *(number(cell["metrics"].get(name)) for name in metrics)] for cell in found["cells"]]
+    print_table("", columns, rows)
+    print(f"{kept} kept, {len(rows) - kept} replayed. Next: stowage compare {plan.out}/*/")
+
+
+def capacity(
+    trace: Path = typer.Argument(help="An imported trace."),
+    policy: str = typer.Option(..., "--policy", help="Policy to decide with (stowage policies lists them)."),
+    tier: str = typer.Option(..., "--tier", help="Tier whose delay counts, as in production; all for everything."),
+    delay_p99: str = typer.Option(..., "--delay-p99", help="Limit of the 99th percentile of its delay, as in 60s."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Keep the replays in this folder, and reuse them."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the replays."),
+    from_: str | None = typer.Option(None, "--from", help="Start of the window, as in 12h or 1.5d."),
+    to: str | None = typer.Option(None, "--to", help="End of the window."),
+    initial: str = typer.Option("recorded", "--initial", help="At the window's start: recorded, or empty."),
+    scale_load: float = typer.Option(1.0, "--scale-load", help="Multiply the arriving tasks by this."),
+    overcommit: list[str] = typer.Option([], "--overcommit", help="Factor on a resource, as in cpu=1.2; repeatable."),
+    preemption: str = typer.Option("policy", "--preemption", help="on, off, or what the policy says."),
+    cluster: str | None = typer.Option(None, "--cluster", help="Dask scheduler to use, as in tcp://host:8786."),
+    workers: int | None = typer.Option(None, "--workers", min=1, help="Sizes tried at once; all cores by default."),
+    as_json: bool = _JSON,
+) -> None:
+    """Find the fewest nodes that keep a tier's p99 queueing delay under a limit, by bisection over replays.
+
+    Attempts that never started count as waiting: see delay_censored_s in the metrics.
+    """
+    import contextlib
+    import tempfile
+    from typing import Any, cast
+
+    from analytics.capacity import find_capacity
+    from analytics.facts import usable_cores
+    from analytics.options import ReplayOptions, parse_duration_us, parse_overcommit
+    from analytics.report import number, print_table, show_progress
+    from analytics.runs import to_json
+
+    with contextlib.ExitStack() as stack:
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stowage-capacity-")))
+        base = ReplayOptions(
+            trace.absolute(),
+            folder.absolute(),
+            policy=policy,
+            seed=seed,
+            from_us=None if from_ is None else parse_duration_us(from_),
+            to_us=None if to is None else parse_duration_us(to),
+            initial=cast(Any, initial),
+            scale_load=scale_load,
+            overcommit=parse_overcommit(overcommit),
+            preemption=cast(Any, preemption),
+        )
+        step = stack.enter_context(show_progress(None))
+        found = find_capacity(
+            base,
+            tier,
+            parse_duration_us(delay_p99),
+            workers=workers or usable_cores(),
+            cluster=cluster,
+            report=lambda tried: step(f"{tried.nodes} nodes: p99 {number(tried.delay_p99_s)} s"),
+        )
+    if as_json:
+        print(to_json(found.to_json()), end="")
+        return
+    rows = [
+        [str(tried.nodes), number(tried.delay_p99_s), number(tried.never_placed), "yes" if tried.ok else "no"]
+        for tried in found.searched
+    ]
+    print_table("", ["nodes", "p99 delay, s", "never placed", "within the limit"], rows)
+    print(found.why)
 
 
 def sql(

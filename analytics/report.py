@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from analytics.compare import Comparison, Difference
@@ -27,6 +31,21 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*row)
     console = Console() if sys.stdout.isatty() else Console(width=max(80, 40 * len(columns)), no_color=True)
     console.print(table)
+
+
+@contextlib.contextmanager
+def show_progress(total: int | None) -> Iterator[Callable[[str], None]]:
+    """A function to call with a few words after each step: a bar on a terminal, a line each otherwise; on stderr."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with RichProgress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("starting", total=total)
+            yield lambda words: bar.update(task, advance=1, description=words)
+        return
+    steps = itertools.count(1)
+    of = f"/{total}" if total else ""
+    yield lambda words: print(f"[{next(steps)}{of}] {words}", file=sys.stderr, flush=True)
 
 
 def print_comparison(comparison: Comparison, every_metric: bool = False) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from analytics.facts import RunCost, RunFacts, TraceFacts
+from analytics.facts import RunCost, RunFacts, TraceFacts, installed_versions, trace_facts
+from analytics.options import ReplayOptions
 from analytics.runs import result_columns, write_run
 from traces.schema import PLAIN_UNITS, Meta, Tier, write_meta
 
@@ -120,3 +122,32 @@ def a_run(
     """A run folder written from rows; returns its path."""
     write_run(out, some_facts(**facts), some_tables(placements, series, shapes, nodes), COST)
     return out
+
+
+RECORDED_NODES = 40
+
+
+def pretend_replay(options: ReplayOptions, force: bool) -> Path:
+    """Stands in for the engine in studies: every attempt of production waits 4,000 s / nodes, times the load.
+
+    Importable by name, as worker processes need. A policy called "broken" fails, "deadly" takes its process with it.
+    """
+    if options.policy == "broken":
+        raise ValueError("this policy cannot decide")
+    if options.policy == "deadly":
+        os._exit(9)
+    nodes = options.nodes.machines(RECORDED_NODES)
+    delay_s = 4000 / nodes * options.scale_load + (options.policy == "worst-fit") + options.seed / 1000
+    rows = [an_attempt(task, 0, delay_s, priority=9) for task in range(10)]
+    facts = some_facts(
+        mode=options.mode,
+        policy=options.policy,
+        seed=options.seed,
+        trace=trace_facts(options.trace),
+        window_us=(0, 10_000 * S),
+        options=options.facts(),
+        versions=installed_versions(),
+    )
+    machines = [{"node": n, "busy_s": 1.0, "share_cpu_milli": 0.5, "share_memory_mib": 0.5} for n in range(nodes)]
+    write_run(options.out, facts, some_tables(rows, nodes=machines), COST, force=force)
+    return options.out
