@@ -1,0 +1,150 @@
+"""Write a synthetic trace in the original format of Google's ClusterData 2011 v2.
+
+The files look like the published ones (folders, part names, columns, 4-digit decimals, snapshot at time 0, first event
+after 600 s), the statistics come from `calibration`, and the schedule is a real one: tasks run only on machines that
+are up, within the recorded over-commit, and every life is legal.
+
+How it works. Jobs are drawn in windows of one part (`jobs`), the cell lives through them in a compiled event loop
+(`engine`, `world`), and every part's rows are turned to text and compressed by threads (`text`, `write`) while the
+simulation goes on. A day is simulated before the trace begins; long-running jobs then fill the cell to the recorded
+level. Only the simulation is sequential, and it alone draws random numbers, so the bytes do not depend on the number
+of threads. They do depend on the compressor: with `isal` installed the files differ from zlib's, their rows do not.
+
+What it leaves out: changing requests (UPDATE_*), LOST, dependencies between jobs, and the reasons behind evictions
+(they come at a rate, not from preemption).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+
+FORMATS = ("google2011",)
+MOST_MACHINES, MOST_DAYS = 200_000, 366.0
+
+
+class SynthError(ValueError):
+    """An impossible wish: the message says which bound it breaks."""
+
+    exit_code = 2
+
+
+def synthesise(
+    folder: Path,
+    *,
+    trace_format: str = "google2011",
+    machines: int,
+    days: float,
+    seed: int = 0,
+    usage: float = 0.0,
+    threads: int | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, int]:
+    """Write the trace into `folder` and return the number of rows per table.
+
+    usage: share of tasks that get task_usage rows, one per 5 minutes. progress: called with parts done and in all.
+    Everything is written beside `folder` first and renamed at the end.
+    Raises SynthError on an impossible wish or if the folder exists and `force` is not set.
+    """
+    _check(folder, trace_format, machines, days, seed, usage, force)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        rows = _write_trace(partial, machines, days, seed, usage, threads or min(4, os.cpu_count() or 1), progress)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    return rows
+
+
+def _check(
+    folder: Path, trace_format: str, machines: int, days: float, seed: int, usage: float, force: bool
+) -> None:
+    wrong = []
+    if trace_format not in FORMATS:
+        wrong.append(f"format is {trace_format!r}, known are: {', '.join(FORMATS)}")
+    if not 1 <= machines <= MOST_MACHINES:
+        wrong.append(f"machines must be 1 to {MOST_MACHINES:,}, not {machines:,}")
+    if not 0 < days <= MOST_DAYS:
+        wrong.append(f"days must be above 0 and at most {MOST_DAYS:g}, not {days:g}")
+    if not 0 <= usage <= 1:
+        wrong.append(f"usage is a share of tasks, 0 to 1, not {usage:g}")
+    if seed < 0:
+        wrong.append(f"seed must be 0 or more, not {seed}")
+    if folder.exists() and not force:
+        wrong.append(f"{folder} exists; --force replaces it")
+    elif folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / "synth.json").exists())):
+        wrong.append(f"{folder} is not a synthetic trace, so --force does not replace it")
+    if wrong:
+        raise SynthError("; ".join(wrong))
+
+
+def _write_trace(
+    folder: Path, machines: int, days: float, seed: int, usage: float, threads: int, progress: Callable[[int, int], None]
+) -> dict[str, int]:
+    import numpy as np
+
+    from traces.synth import calibration as cal
+    from traces.synth import tables
+    from traces.synth.jobs import draw_arrivals, draw_residents, join
+    from traces.synth.machines import draw_cell
+    from traces.synth.text import ConstraintTexts, JobTexts
+    from traces.synth.world import World
+    from traces.synth.write import PartWriter, Written
+
+    start_us = cal.TRACE_START_US
+    end_us = start_us + max(1, round(days * cal.DAY_US))
+    parts = -(-(end_us - start_us) // cal.PART_US)
+    cell = draw_cell(machines, end_us, seed)
+    world, texts = World(cell, seed), JobTexts(seed)
+    files: list[Written] = [tables.write_machine_events(folder, cell), tables.write_machine_attributes(folder, cell, seed)]
+    classes = len(cell.classes)
+
+    for window in range(cal.WARM_UP_PARTS):
+        since_us = start_us - (cal.WARM_UP_PARTS - window) * cal.PART_US
+        jobs = draw_arrivals(window, since_us, since_us + cal.PART_US, machines, classes, seed)
+        texts.add(jobs)
+        world.add(jobs)
+        for _ in world.run(since_us + cal.PART_US):
+            pass
+    residents, successors = draw_residents(world.lacking(cell), machines, end_us, classes, seed)
+    texts.add(residents)
+    world.settle(residents, start_us)
+    blank = np.random.default_rng([seed, 6])
+    chunks = [world.snapshot(lambda count: blank.random(count) < cal.SNAPSHOT_INCOMPLETE)]
+
+    writer = PartWriter(folder, parts, texts, ConstraintTexts(cell.classes, seed), cell.id)
+    sampler = tables.UsageSampler(folder, texts, cell, usage, seed) if usage else None
+    waiting: deque[Future[list[Written]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for part in range(parts):
+            since_us = start_us + part * cal.PART_US
+            until_us = min(since_us + cal.PART_US, end_us)
+            arrivals = draw_arrivals(cal.WARM_UP_PARTS + part, since_us, until_us, machines, classes, seed)
+            due = np.flatnonzero((successors.submit_us >= since_us) & (successors.submit_us < until_us))
+            jobs = join([arrivals, successors.take(due)])
+            texts.add(jobs)
+            world.add(jobs)
+            if sampler:
+                chunks += sampler.run(world, since_us, until_us)
+                files.append(sampler.write(writer.name(part)))
+            else:
+                chunks += world.run(until_us)
+            waiting.append(pool.submit(writer.write, part, chunks))
+            chunks = []
+            while len(waiting) > 2 * threads or (waiting and waiting[0].done()):
+                files += waiting.popleft().result()
+            progress(part + 1, parts)
+        for future in waiting:
+            files += future.result()
+    return tables.finish(folder, files, {"machines": machines, "days": days, "seed": seed, "usage": usage})
