@@ -25,8 +25,9 @@ TASKS_PER_MACHINE_DAY = 68.0
 # [S] CPU and memory that running tasks request at time 0, per tier, as a share of the cell's capacity.
 SNAPSHOT_CPU = {"free": 0.219, "middle": 0.184, "production": 0.664, "monitoring": 0.068}
 SNAPSHOT_MEMORY = {"free": 0.164, "middle": 0.184, "production": 0.555, "monitoring": 0.029}
-# [S] Tasks pending at time 0 that wait for hours: CPU they request, as a share of capacity (most never start).
-SNAPSHOT_WAITING_CPU = {"free": 0.073, "middle": 0.058}
+# [S] Tasks pending at time 0 that wait for hours: CPU they request, as a share of capacity. Half of the
+# recorded 7.3 % and 5.8 %: the arrivals' own waiting tasks make up the rest.
+SNAPSHOT_WAITING_CPU = {"free": 0.036, "middle": 0.029}
 SNAPSHOT_INCOMPLETE = 0.002  # [S] share of snapshot SUBMIT rows with missing info 2: machine named, request empty
 
 # Arrivals.
@@ -74,7 +75,8 @@ PRIORITIES = (
 # [S] 20,010 tasks in the largest job of a 12,477-machine cell; a smaller cell gets proportionally smaller giants.
 LARGEST_JOB_PER_MACHINE = 1.6
 BIG_JOB = 20  # tasks; requests and run times differ between jobs below and from this size
-DIFFERENT_MACHINES = {"small": 0.0135, "big": 0.27}  # [S] share of jobs below and from 200 tasks
+# Share of jobs below and from 200 tasks: small [S], big [C] for the recorded 15 % of submissions ([S]: 27 % of jobs).
+DIFFERENT_MACHINES = {"small": 0.0135, "big": 0.16}
 DIFFERENT_MACHINES_BIG = 200
 LARGEST_SPREAD_JOB_PER_MACHINE = 0.35  # [S] 4,408 different-machines tasks on 12,477 machines
 CONSTRAINED_JOBS = 0.06  # [C] no public sample of task_constraints is at hand to measure
@@ -102,8 +104,8 @@ _FREE, _MID, _PROD = (
 # [S] jobs of the snapshot; evictions of priority 0 are 6 times rarer than among new tasks; 7 % of production jobs,
 # 25 % of free and 45 % of mid ones ended in 0.81 days.
 RESIDENTS = (
-    Resident(0, "free", 0.29, _FREE, (0.45, 0.25, 0.30, 0.0), 58_000, 3.0 * 86_400),
-    Resident(1, "free", 0.71, _FREE, (0.20, 0.11, 0.60, 0.09), 250_000, 3.0 * 86_400),
+    Resident(0, "free", 0.50, _FREE, (0.45, 0.25, 0.30, 0.0), 58_000, 3.0 * 86_400),
+    Resident(1, "free", 0.50, _FREE, (0.20, 0.11, 0.60, 0.09), 250_000, 3.0 * 86_400),
     Resident(2, "middle", 0.40, _MID, (0.70, 0.22, 0.07, 0.01), 1_500_000, 2.0 * 86_400),
     Resident(8, "middle", 0.60, _MID, (0.12, 0.31, 0.39, 0.18), 4_000_000, 2.0 * 86_400),
     Resident(9, "production", 0.82, _PROD, (0.04, 0.46, 0.24, 0.26), 9_600_000, 14.0 * 86_400),
@@ -156,8 +158,9 @@ MEMORY_STEPS = (0.001554, 0.00795)  # [S] popular memory sizes are multiples of 
 
 # What becomes of a job. [J] of those that arrived and ended: FINISH 57.8 %, KILL 40.6 %, FAIL 1.5 %; [S] by size.
 KILLED_JOBS = {"small": 0.41, "big": 0.30}
-LOOPING_JOBS = 0.015  # [J] jobs that end in FAIL; their tasks crash and come back until the job gives up
-KILL_LOOP_SHARE = 0.2  # [S] of the looping ones: killed and resubmitted instead of failing
+# [J] 1.5 % of jobs end in FAIL: their tasks crash and come back until the job gives up. [C] the split over tiers.
+LOOPING_JOBS = {"free": 0.025, "middle": 0.008, "production": 0.02}
+KILL_LOOP_SHARE = 0.12  # [S] of the looping ones: killed and resubmitted instead of failing
 WAITING_JOBS = 0.15  # [S] of the killed big jobs: never scheduled (7 % of the slice's new tasks)
 STRAGGLER_KILLS = 0.08  # [S] of the tasks of finishing jobs: killed one by one at their end
 STRAY_FAILS = 0.015  # [S] attempts of finishing jobs that fail half-way and are resubmitted
@@ -182,10 +185,11 @@ KILL_AFTER_S = {
     ("production", "small"): (50, 211, 960, 5221, 8781, 13_701, 25_425, 43_376, 86_400, 172_800),
     ("production", "big"): (100, 179, 5267, 6254, 8717, 43_376, 43_376, 43_376, 43_376, 43_376),
 }
-LOOP_RUN_S = (10, 20, 28, 60, 105, 420, 870, 1500, 10_000, 20_000)  # [S] run time of attempts that fail and come back
+LOOP_RUN_S = (20, 40, 60, 100, 250, 870, 1500, 5000, 10_000, 20_000)  # [S] run time of attempts that fail and come back
 # [C] the life of a looping job (log-normal median and sigma): set so that 25 million tasks make about 150 million
 # events. The slice alone is calmer, with 4.3 events per task and 2.4 % of ends in FAIL.
-LOOP_LIFE_MEDIAN_S, LOOP_LIFE_SIGMA = 4_000.0, 1.5
+LOOP_LIFE_MEDIAN_S, LOOP_LIFE_SIGMA, LOOP_LIFE_MOST_S = 17_000.0, 1.2, 86_400.0
+LARGEST_LOOPING_JOB_PER_MACHINE = 0.08  # [S] 986 tasks; a larger job does not loop
 
 DELAY_U = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 # [S] SUBMIT to SCHEDULE of first attempts, then of later ones.
@@ -219,8 +223,9 @@ GAP_U = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 GAP_S = (5, 99, 398, 998, 7138, 31_162, 328_668, 1_500_000)  # [M] REMOVE to ADD
 EVICT_AFTER_REMOVE_US, EVICT_STEP_US = 50, 60  # [S] 52 us, median 489 us
 
-# Over-commit. [S] requests over capacity per machine at time 0: CPU median 1.26, p99 1.93; memory median 1.09, p99 2.34.
-CPU_OVERCOMMIT, MEMORY_OVERCOMMIT = 1.95, 2.3
+# Over-commit. [S] requests over capacity per machine at time 0: CPU median 1.15, p99 1.48; memory median 0.98, p99 1.54.
+CPU_OVERCOMMIT, MEMORY_OVERCOMMIT = 1.48, 1.54
+RETRY_S = 30.0  # [C] mean pause before a task that found no machine asks again
 MOST_TASKS_PER_MACHINE = 1000  # [C] bounds the evictions of one REMOVE; the slice's fullest machine runs 29 at time 0
 
 # task_usage (only with --usage). [C] from the 120 public rows only the columns' ranges are known.

@@ -33,6 +33,26 @@ ROOM = 2048  # free heap entries needed to process one event (a machine runs at 
 HEAP, ROWS, JOB_ROWS, SLOT_TOP, MACHINE_CURSOR, SPREAD_TOP, FREE_SPREAD = range(7)
 
 
+class Tuning(NamedTuple):
+    """What the loop needs of `calibration`: arguments, because compiled code is cached without regard to them."""
+
+    delay_u: NDArray[np.float64]
+    delay_log_s: NDArray[np.float64]  # at delay_u, first attempts by tier and then later ones
+    run_spread: float  # scale of the logistic noise on run times
+    shared_delay: float
+    straggler_kills: float
+    stray_fails: float
+    retry_us: float
+    submit_step_us: int
+    stop_step_us: int
+    evict_resubmit_us: int
+    fail_resubmit_us: int
+    kill_resubmit_us: int
+    evict_after_remove_us: int
+    evict_step_us: int
+    most_tasks: int
+
+
 class State(NamedTuple):
     """Everything the simulation knows. Arrays are grown by `world.World`, never here."""
 
@@ -80,7 +100,7 @@ class State(NamedTuple):
     next_block: NDArray[np.int32]
     taken: NDArray[np.uint64]  # bit per machine for each job with different machines
     free_spread: NDArray[np.int32]
-    delay: NDArray[np.float64]  # log seconds at DELAY_U, first attempts by tier and then later ones
+    tuning: Tuning
 
 
 class Rows(NamedTuple):
@@ -99,22 +119,8 @@ class Rows(NamedTuple):
 _jit = numba.njit(cache=True, nogil=True)
 _inline = numba.njit(cache=True, nogil=True, inline="always")
 
-_DELAY_U = np.array(cal.DELAY_U)
-_TIERS = len(cal.TIERS)
-_SPREAD = 2.0 * cal.RUN_TIME_SPREAD / 3.4  # scale of the logistic noise with about that standard deviation
-_SHARED_DELAY = cal.SHARED_DELAY
-_STRAGGLER_KILLS = cal.STRAGGLER_KILLS
-_STRAY_FAILS = cal.STRAY_FAILS
-_SUBMIT_STEP_US, _STOP_STEP_US = cal.SUBMIT_STEP_US, cal.STOP_STEP_US
-_EVICT_RESUBMIT_US, _FAIL_RESUBMIT_US, _KILL_RESUBMIT_US = (
-    cal.EVICT_RESUBMIT_US,
-    cal.FAIL_RESUBMIT_US,
-    cal.KILL_RESUBMIT_US,
-)
-_EVICT_AFTER_REMOVE_US, _EVICT_STEP_US = cal.EVICT_AFTER_REMOVE_US, cal.EVICT_STEP_US
-_MOST_TASKS = cal.MOST_TASKS_PER_MACHINE
 _PROBES = 48
-_RETRY_US = 30e6  # mean pause before a task that found no machine asks again
+_TIERS = len(cal.TIERS)
 
 
 @_jit
@@ -192,14 +198,15 @@ def emit_job(s, rows, us, job, event):
 def draw_delay_us(s, job, again):
     """Draw a wait from SUBMIT to SCHEDULE. Half of a job's first attempts wait alike, so that jobs start in bursts."""
     u = draw(s.random)
-    if not again and draw(s.random) < _SHARED_DELAY:
+    if not again and draw(s.random) < s.tuning.shared_delay:
         u = s.job_delay_u[job]
     row = s.job_tier[job] + (_TIERS if again else 0)
+    grid, values = s.tuning.delay_u, s.tuning.delay_log_s[row]
     step = 1
-    while _DELAY_U[step] < u:
+    while grid[step] < u:
         step += 1
-    part = (u - _DELAY_U[step - 1]) / (_DELAY_U[step] - _DELAY_U[step - 1])
-    log_s = s.delay[row, step - 1] + part * (s.delay[row, step] - s.delay[row, step - 1])
+    part = (u - grid[step - 1]) / (grid[step] - grid[step - 1])
+    log_s = values[step - 1] + part * (values[step] - values[step - 1])
     return np.int64(np.exp(log_s) * 1e6)
 
 
@@ -213,7 +220,7 @@ def find_machine(s, job):
     best, best_load = -1, 0.0
     for _ in range(_PROBES):
         machine = s.candidates[start + np.int64(draw(s.random) * choices)]
-        if not s.machine_up[machine] or s.machine_tasks[machine] >= _MOST_TASKS:
+        if not s.machine_up[machine] or s.machine_tasks[machine] >= s.tuning.most_tasks:
             continue
         new_cpu, new_memory = s.used_cpu[machine] + cpu, s.used_memory[machine] + memory
         if new_cpu > s.machine_cpu[machine] or new_memory > s.machine_memory[machine]:
@@ -239,14 +246,17 @@ def start_task(s, us, job, slot, machine):
     s.task_state[slot] = RUNNING
     s.task_machine[slot] = machine
     s.task_start_us[slot] = us
-    ending, after_us = EVICT, -np.log(draw(s.random)) * s.job_evicted_every_us[job]
+    age = -np.log(draw(s.random))
+    if s.job_tier[job] == 0:  # Weibull with shape 2/3 and mean 1: free tasks' recorded hazard of eviction falls with age
+        age *= np.sqrt(age) / 1.33
+    ending, after_us = EVICT, age * s.job_evicted_every_us[job]
     fail_us = -np.log(draw(s.random)) * s.job_fails_every_us[job]
     if fail_us < after_us:
         ending, after_us = FAIL, fail_us
     fate = s.job_fate[job]
     if fate != FOREVER:
         noise = draw(s.random)
-        run_us = s.job_run_us[job] * np.exp(_SPREAD * np.log(noise / (1.0 - noise)))
+        run_us = s.job_run_us[job] * np.exp(s.tuning.run_spread * np.log(noise / (1.0 - noise)))
         natural = FINISH
         if fate == CRASHES:
             natural = FAIL
@@ -254,9 +264,9 @@ def start_task(s, us, job, slot, machine):
             natural = KILL
         else:
             luck = draw(s.random)
-            if luck < _STRAY_FAILS:
+            if luck < s.tuning.stray_fails:
                 natural, run_us = FAIL, run_us * (0.05 + 0.9 * draw(s.random))
-            elif luck < _STRAY_FAILS + _STRAGGLER_KILLS:
+            elif luck < s.tuning.stray_fails + s.tuning.straggler_kills:
                 natural = KILL
         if run_us < after_us:
             ending, after_us = natural, run_us
@@ -335,7 +345,7 @@ def submit_tasks(s, rows, us, job, index):
         if not s.job_waiting[job]:
             push(s, us + draw_delay_us(s, job, False), pack(TRY, s.task_version[slot + index], slot + index))
         index += 1
-        us += _SUBMIT_STEP_US
+        us += s.tuning.submit_step_us
         if index == s.job_tasks[job]:
             return
         waits = s.count[HEAP] > 0 and s.heap_us[0] <= us
@@ -359,7 +369,7 @@ def stop_tasks(s, rows, us, job, index):
                 leave_machine(s, job, at)
             s.task_state[at] = 0
             s.job_left[job] -= 1
-            us += _STOP_STEP_US
+            us += s.tuning.stop_step_us
         s.task_version[at] += 1  # also where the task is between two attempts: it does not come back
         index += 1
         if index == s.job_tasks[job] or s.job_left[job] == 0:
@@ -376,7 +386,7 @@ def try_task(s, rows, us, slot):
     job = s.task_job[slot]
     machine = find_machine(s, job)
     if machine < 0:
-        pause_us = np.int64(-np.log(draw(s.random)) * _RETRY_US) + 1_000_000
+        pause_us = np.int64(-np.log(draw(s.random)) * s.tuning.retry_us) + 1_000_000
         push(s, us + pause_us, pack(TRY, s.task_version[slot], slot))
         return
     emit(s, rows, us, job, slot - s.job_slot[job], machine, SCHEDULE)
@@ -394,11 +404,11 @@ def end_attempt(s, rows, us, slot, event):
     s.task_state[slot] = 0
     s.task_version[slot] += 1
     if event == EVICT:
-        push(s, us + _EVICT_RESUBMIT_US, pack(AGAIN, s.task_version[slot], slot))
+        push(s, us + s.tuning.evict_resubmit_us, pack(AGAIN, s.task_version[slot], slot))
     elif event == FAIL:
-        push(s, us + _FAIL_RESUBMIT_US, pack(AGAIN, s.task_version[slot], slot))
+        push(s, us + s.tuning.fail_resubmit_us, pack(AGAIN, s.task_version[slot], slot))
     elif event == KILL and s.job_fate[job] == RESTARTS:
-        push(s, us + _KILL_RESUBMIT_US, pack(AGAIN, s.task_version[slot], slot))
+        push(s, us + s.tuning.kill_resubmit_us, pack(AGAIN, s.task_version[slot], slot))
     else:
         s.job_left[job] -= 1
         if s.job_left[job] == 0:
@@ -420,12 +430,12 @@ def change_machine(s, us, machine, code):
         s.machine_up[machine] = 1
     elif code == 1:
         s.machine_up[machine] = 0
-        evict_us = us + _EVICT_AFTER_REMOVE_US
+        evict_us = us + s.tuning.evict_after_remove_us
         for slot in range(s.count[SLOT_TOP]):
             if s.task_state[slot] == RUNNING and s.task_machine[slot] == machine:
                 s.task_version[slot] += 1
                 push(s, evict_us, pack(EVICT, s.task_version[slot], slot))
-                evict_us += _EVICT_STEP_US
+                evict_us += s.tuning.evict_step_us
 
 
 @_jit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,7 @@ def draw_arrivals(window: int, start_us: int, end_us: int, machines: int, classe
         delay_u=rng.random(count),
         evicted_every_s=np.array([p.evicted_every_s for p in cal.PRIORITIES])[row],
         constraint=_draw_constraints(rng, spread, classes),
-        **_draw_fates(rng, submit_us, tier, size),
+        **_draw_fates(rng, submit_us, tier, size, tasks <= max(1, cal.LARGEST_LOOPING_JOB_PER_MACHINE * machines)),
     )
     return jobs
 
@@ -205,13 +206,18 @@ def _draw_constraints(rng: np.random.Generator, spread: NDArray[np.bool_], class
 
 
 def _draw_fates(
-    rng: np.random.Generator, submit_us: NDArray[np.int64], tier: NDArray[np.int8], size: NDArray[np.str_]
-) -> dict[str, NDArray]:
+    rng: np.random.Generator,
+    submit_us: NDArray[np.int64],
+    tier: NDArray[np.int8],
+    size: NDArray[np.str_],
+    may_loop: NDArray[np.bool_],
+) -> dict[str, NDArray[Any]]:
     """Decide which jobs finish, are killed, or crash and come back until they give up; and when."""
     count = len(submit_us)
     u = rng.random(count)
-    looping = u < cal.LOOPING_JOBS
-    killed = ~looping & (u < cal.LOOPING_JOBS + np.where(size == "big", cal.KILLED_JOBS["big"], cal.KILLED_JOBS["small"]))
+    loops = np.array([cal.LOOPING_JOBS.get(name, 0.0) for name in cal.TIERS])[tier]
+    looping = (u < loops) & may_loop
+    killed = (u >= loops) & (u < loops + np.where(size == "big", cal.KILLED_JOBS["big"], cal.KILLED_JOBS["small"]))
     fate = np.where(looping, np.where(rng.random(count) < cal.KILL_LOOP_SHARE, RESTARTS, CRASHES), FINISHES)
     fate[killed] = FOREVER
     u_run, u_stop = rng.random((2, count))
@@ -221,7 +227,8 @@ def _draw_fates(
         run_s[mine] = quantile(u_run[mine], cal.RUN_U, quantiles)
         stop_s[mine] = quantile(u_stop[mine], cal.RUN_U, cal.KILL_AFTER_S[name, kind])
     run_s[looping] = quantile(u_run[looping], cal.RUN_U, cal.LOOP_RUN_S)
-    stop_s[looping] = rng.lognormal(np.log(cal.LOOP_LIFE_MEDIAN_S), cal.LOOP_LIFE_SIGMA, int(looping.sum()))
+    life_s = rng.lognormal(np.log(cal.LOOP_LIFE_MEDIAN_S), cal.LOOP_LIFE_SIGMA, count)
+    stop_s[looping] = np.minimum(life_s, cal.LOOP_LIFE_MOST_S)[looping]
     stops = looping | killed
     return {
         "fate": fate.astype(np.int8),

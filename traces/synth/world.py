@@ -179,7 +179,6 @@ def _empty_rows() -> engine.Rows:
 def _empty_state(cell: Cell, seed: int) -> engine.State:
     machines = len(cell.id)
     small = 1 << 12
-    delays = np.log([table[tier] for table in (cal.FIRST_DELAY_S, cal.AGAIN_DELAY_S) for tier in cal.TIERS])
     return engine.State(
         count=np.zeros(8, np.int64),
         random=np.random.default_rng([seed, 5]).integers(0, 2**63, 1).astype(np.uint64),
@@ -222,5 +221,25 @@ def _empty_state(cell: Cell, seed: int) -> engine.State:
         next_block=np.zeros(small, np.int32),
         taken=np.zeros((16, (machines + 63) // 64), np.uint64),
         free_spread=np.zeros(16, np.int32),
-        delay=delays,
+        tuning=_tuning(),
+    )
+
+
+def _tuning() -> engine.Tuning:
+    return engine.Tuning(
+        delay_u=np.array(cal.DELAY_U),
+        delay_log_s=np.log([table[tier] for table in (cal.FIRST_DELAY_S, cal.AGAIN_DELAY_S) for tier in cal.TIERS]),
+        run_spread=cal.RUN_TIME_SPREAD * np.sqrt(3) / np.pi,  # a logistic variable's scale from its deviation
+        shared_delay=cal.SHARED_DELAY,
+        straggler_kills=cal.STRAGGLER_KILLS,
+        stray_fails=cal.STRAY_FAILS,
+        retry_us=cal.RETRY_S * _MILLION,
+        submit_step_us=cal.SUBMIT_STEP_US,
+        stop_step_us=cal.STOP_STEP_US,
+        evict_resubmit_us=cal.EVICT_RESUBMIT_US,
+        fail_resubmit_us=cal.FAIL_RESUBMIT_US,
+        kill_resubmit_us=cal.KILL_RESUBMIT_US,
+        evict_after_remove_us=cal.EVICT_AFTER_REMOVE_US,
+        evict_step_us=cal.EVICT_STEP_US,
+        most_tasks=cal.MOST_TASKS_PER_MACHINE,
     )
