@@ -36,3 +36,40 @@ def import_(
     with show_progress() as progress:
         report = import_trace(format_name, sources, out, force=force, strict=strict, threads=threads, progress=progress)
     print_import(report, out, as_json)
+
+
+@app.command()
+def synth(
+    format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011."),
+    out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the published layout, to be made."),
+    machines: int = typer.Option(..., "--machines", help="Machines at the start; the published cell has 12,477."),
+    days: float = typer.Option(..., "--days", help="Length; the published trace has 29 days."),
+    seed: int = typer.Option(0, "--seed", help="The same seed gives the same files."),
+    usage: float = typer.Option(0.0, "--usage", help="Share of tasks that get task_usage rows."),
+    threads: int | None = typer.Option(None, "--threads", min=1, help="Writers [default: all cores, at most 4]."),
+    force: bool = typer.Option(False, "--force", help="Replace the synthetic trace that is there."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Write a synthetic trace in a published format, with the published statistics.
+
+    Its schedule is a real one: tasks run on machines that are up, within the recorded over-commit.
+    """
+    import time
+
+    from traces.report import print_synth, show_progress
+    from traces.synth import synthesise
+
+    start = time.monotonic()
+    with show_progress() as progress:
+        rows = synthesise(
+            out,
+            format_name=format_name,
+            machines=machines,
+            days=days,
+            seed=seed,
+            usage=usage,
+            threads=threads,
+            force=force,
+            progress=progress,
+        )
+    print_synth(rows, time.monotonic() - start, out, as_json)

@@ -54,3 +54,16 @@ def print_import(report: ImportReport, out: Path, as_json: bool) -> None:
     if report.rejected:
         console.print("rejected rows are in rejected.parquet with file, row and reason")
     console.print(f"{report.seconds:.1f} s, {report.rows_per_s:,.0f} rows/s")
+
+
+def print_synth(rows: dict[str, int], seconds: float, out: Path, as_json: bool) -> None:
+    """What a synthetic trace holds."""
+    if as_json:
+        print_json({"rows": rows, "seconds": round(seconds, 3)})
+        return
+    table = Table("table", "rows", title=f"{out}", title_justify="left")
+    for name, count in rows.items():
+        table.add_row(name, f"{count:,}")
+    console = Console()
+    console.print(table)
+    console.print(f"{seconds:.1f} s, {sum(rows.values()) / max(seconds, 1e-9):,.0f} rows/s")

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-
 FORMATS = ("google2011",)
 MOST_MACHINES, MOST_DAYS = 200_000, 366.0
 
@@ -37,22 +36,23 @@ class SynthError(ValueError):
 def synthesise(
     folder: Path,
     *,
-    trace_format: str = "google2011",
+    format_name: str = "google2011",
     machines: int,
     days: float,
     seed: int = 0,
     usage: float = 0.0,
     threads: int | None = None,
     force: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str, int, int], None] = lambda step, done, of: None,
 ) -> dict[str, int]:
     """Write the trace into `folder` and return the number of rows per table.
 
-    usage: share of tasks that get task_usage rows, one per 5 minutes. progress: called with parts done and in all.
+    usage: share of tasks that get task_usage rows, one per 5 minutes. progress: called with a step, parts done, and
+    parts in all.
     Everything is written beside `folder` first and renamed at the end.
     Raises SynthError on an impossible wish or if the folder exists and `force` is not set.
     """
-    _check(folder, trace_format, machines, days, seed, usage, force)
+    _check(folder, format_name, machines, days, seed, usage, force)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -67,12 +67,10 @@ def synthesise(
     return rows
 
 
-def _check(
-    folder: Path, trace_format: str, machines: int, days: float, seed: int, usage: float, force: bool
-) -> None:
+def _check(folder: Path, format_name: str, machines: int, days: float, seed: int, usage: float, force: bool) -> None:
     wrong = []
-    if trace_format not in FORMATS:
-        wrong.append(f"format is {trace_format!r}, known are: {', '.join(FORMATS)}")
+    if format_name not in FORMATS:
+        wrong.append(f"format is {format_name!r}, known are: {', '.join(FORMATS)}")
     if not 1 <= machines <= MOST_MACHINES:
         wrong.append(f"machines must be 1 to {MOST_MACHINES:,}, not {machines:,}")
     if not 0 < days <= MOST_DAYS:
@@ -90,7 +88,13 @@ def _check(
 
 
 def _write_trace(
-    folder: Path, machines: int, days: float, seed: int, usage: float, threads: int, progress: Callable[[int, int], None]
+    folder: Path,
+    machines: int,
+    days: float,
+    seed: int,
+    usage: float,
+    threads: int,
+    progress: Callable[[str, int, int], None],
 ) -> dict[str, int]:
     import numpy as np
 
@@ -107,7 +111,8 @@ def _write_trace(
     parts = -(-(end_us - start_us) // cal.PART_US)
     cell = draw_cell(machines, end_us, seed)
     world, texts = World(cell, seed), JobTexts(seed)
-    files: list[Written] = [tables.write_machine_events(folder, cell), tables.write_machine_attributes(folder, cell, seed)]
+    files: list[Written] = [tables.write_machine_events(folder, cell)]
+    files.append(tables.write_machine_attributes(folder, cell, seed))
     classes = len(cell.classes)
 
     for window in range(cal.WARM_UP_PARTS):
@@ -144,7 +149,7 @@ def _write_trace(
             chunks = []
             while len(waiting) > 2 * threads or (waiting and waiting[0].done()):
                 files += waiting.popleft().result()
-            progress(part + 1, parts)
+            progress("parts", part + 1, parts)
         for future in waiting:
             files += future.result()
     return tables.finish(folder, files, {"machines": machines, "days": days, "seed": seed, "usage": usage})

@@ -66,7 +66,7 @@ SIZE_U = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 PRIORITIES = (
     Priority(0, "free", 0.257, (1, 1, 1, 1, 2, 38, 110, 200, 502, 1998, 2450), (0.25, 0.37, 0.38, 0.0), 9_180),
     Priority(1, "free", 0.200, (1, 1, 1, 1, 1, 1, 1, 10, 30, 2047, 4000), (0.59, 0.16, 0.24, 0.01), 40_900),
-    Priority(2, "middle", 0.258, (1, 1, 3, 11, 18, 100, 200, 1000, 1050, 5045, 19497), (0.41, 0.50, 0.09, 0.0), 257_500),
+    Priority(2, "middle", 0.258, (1, 1, 3, 11, 18, 100, 200, 1000, 1050, 5045, 19_497), (0.41, 0.5, 0.09, 0), 257_500),
     Priority(4, "middle", 0.034, (1, 2, 7, 15, 50, 100, 318, 591, 949, 5000, 5000), (0.45, 0.48, 0.07, 0.0), 689_000),
     Priority(6, "middle", 0.014, (1, 1, 1, 2, 9, 11, 14, 14, 29, 31, 31), (0.32, 0.51, 0.17, 0.0), 882_000),
     Priority(8, "middle", 0.157, (1, 1, 1, 1, 1, 1, 1, 50, 50, 50, 50), (0.22, 0.36, 0.41, 0.01), 882_000),
@@ -152,7 +152,8 @@ DISK_REQUEST = {
     "production": (0.0, 0.000019, 0.000077, 0.000333, 0.000638, 0.00095, 0.0034, 0.00972),
     "monitoring": (0.00007, 0.00007, 0.00007, 0.00007, 0.00124, 0.00124, 0.00124, 0.00124),
 }
-REQUEST_CORRELATION = {"free": 0.3, "middle": 0.56, "production": 0.55, "monitoring": 0.9}  # [S] of log CPU and log memory
+# [S] correlation of log CPU and log memory.
+REQUEST_CORRELATION = {"free": 0.3, "middle": 0.56, "production": 0.55, "monitoring": 0.9}
 CPU_STEP = 1 / 320  # [S] popular CPU sizes are multiples of half of 1/160
 MEMORY_STEPS = (0.001554, 0.00795)  # [S] popular memory sizes are multiples of these, below and above 0.0159
 
@@ -223,7 +224,7 @@ GAP_U = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 GAP_S = (5, 99, 398, 998, 7138, 31_162, 328_668, 1_500_000)  # [M] REMOVE to ADD
 EVICT_AFTER_REMOVE_US, EVICT_STEP_US = 50, 60  # [S] 52 us, median 489 us
 
-# Over-commit. [S] requests over capacity per machine at time 0: CPU median 1.15, p99 1.48; memory median 0.98, p99 1.54.
+# Over-commit. [S] requests over capacity per machine at time 0: CPU median 1.15, p99 1.48; memory 0.98 and 1.54.
 CPU_OVERCOMMIT, MEMORY_OVERCOMMIT = 1.48, 1.54
 RETRY_S = 30.0  # [C] mean pause before a task that found no machine asks again
 MOST_TASKS_PER_MACHINE = 1000  # [C] bounds the evictions of one REMOVE; the slice's fullest machine runs 29 at time 0

@@ -2,15 +2,16 @@
 
 Every task waits, starts on a machine, ends by itself, is evicted, or stops with its job; what comes back is submitted
 again a few microseconds later. State between two calls of `advance` is what runs or waits plus one heap of coming
-events (about one per live task), so memory does not grow with the length of the trace. Placement takes the emptier of two
-random machines that fit under the recorded over-commit: the recorded spread over machines, without a full scan.
+events (about one per live task), so memory does not grow with the length of the trace. Placement takes the emptier of
+two random machines that fit under the recorded over-commit: the recorded spread over machines, without a full scan.
 
 Events carry the task's version: whatever ends an attempt raises it, which voids the events of that attempt.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numba
 import numpy as np
@@ -29,8 +30,12 @@ DONE, ROWS_FULL, HEAP_FULL, SLOTS_FULL, SPREAD_FULL = range(5)  # why `advance` 
 TRY, AGAIN, ARRIVE, STOP = 6, 7, 8, 9
 ROOM = 2048  # free heap entries needed to process one event (a machine runs at most 1000 tasks)
 
-# Positions in State.count.
+# Positions in State.counts.
 HEAP, ROWS, JOB_ROWS, SLOT_TOP, MACHINE_CURSOR, SPREAD_TOP, FREE_SPREAD = range(7)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Tuning(NamedTuple):
@@ -56,7 +61,7 @@ class Tuning(NamedTuple):
 class State(NamedTuple):
     """Everything the simulation knows. Arrays are grown by `world.World`, never here."""
 
-    count: NDArray[np.int64]
+    counts: NDArray[np.int64]
     random: NDArray[np.uint64]
     # coming events, a binary heap by time
     heap_us: NDArray[np.int64]
@@ -108,7 +113,7 @@ class Rows(NamedTuple):
 
     us: NDArray[np.int64]
     job: NDArray[np.int32]
-    index: NDArray[np.int32]
+    task: NDArray[np.int32]  # index in the job
     machine: NDArray[np.int32]
     event: NDArray[np.int8]
     job_us: NDArray[np.int64]
@@ -116,14 +121,17 @@ class Rows(NamedTuple):
     job_event: NDArray[np.int8]
 
 
-_jit = numba.njit(cache=True, nogil=True)
-_inline = numba.njit(cache=True, nogil=True, inline="always")
+def jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function on first use, keep it on disk, and let other threads run meanwhile."""
+    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True)(function)
+    return compiled
+
 
 _PROBES = 48
 _TIERS = len(cal.TIERS)
 
 
-@_jit
+@jit
 def draw(random: NDArray[np.uint64]) -> float:
     """Return the next number in (0, 1). Splitmix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     random[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -134,16 +142,16 @@ def draw(random: NDArray[np.uint64]) -> float:
     return (float(z >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
 
 
-@_inline
-def pack(kind, extra, place):
+@jit
+def pack(kind: int, extra: int, place: int) -> int:
     """Pack an event: 4 bits of kind, 28 of version or position, 31 of slot or job."""
-    return (np.int64(kind) << 59) | ((np.int64(extra) & 0xFFFFFFF) << 31) | np.int64(place)
+    return (kind << 59) | ((extra & 0xFFFFFFF) << 31) | place
 
 
-@_jit
-def push(s, us, what):
-    at = s.count[HEAP]
-    s.count[HEAP] = at + 1
+@jit
+def push(s: State, us: int, what: int) -> None:
+    at = s.counts[HEAP]
+    s.counts[HEAP] = at + 1
     while at > 0:
         parent = (at - 1) >> 1
         if s.heap_us[parent] <= us:
@@ -155,10 +163,10 @@ def push(s, us, what):
     s.heap_what[at] = what
 
 
-@_jit
-def drop_first(s):
-    last = s.count[HEAP] - 1
-    s.count[HEAP] = last
+@jit
+def drop_first(s: State) -> None:
+    last = s.counts[HEAP] - 1
+    s.counts[HEAP] = last
     us, what = s.heap_us[last], s.heap_what[last]
     at, child = 0, 1
     while child < last:
@@ -174,28 +182,28 @@ def drop_first(s):
     s.heap_what[at] = what
 
 
-@_inline
-def emit(s, rows, us, job, index, machine, event):
-    at = s.count[ROWS]
+@jit
+def emit(s: State, rows: Rows, us: int, job: int, index: int, machine: int, event: int) -> None:
+    at = s.counts[ROWS]
     rows.us[at] = us
     rows.job[at] = job
-    rows.index[at] = index
+    rows.task[at] = index
     rows.machine[at] = machine
     rows.event[at] = event
-    s.count[ROWS] = at + 1
+    s.counts[ROWS] = at + 1
 
 
-@_inline
-def emit_job(s, rows, us, job, event):
-    at = s.count[JOB_ROWS]
+@jit
+def emit_job(s: State, rows: Rows, us: int, job: int, event: int) -> None:
+    at = s.counts[JOB_ROWS]
     rows.job_us[at] = us
     rows.job_job[at] = job
     rows.job_event[at] = event
-    s.count[JOB_ROWS] = at + 1
+    s.counts[JOB_ROWS] = at + 1
 
 
-@_jit
-def draw_delay_us(s, job, again):
+@jit
+def draw_delay_us(s: State, job: int, again: bool) -> int:
     """Draw a wait from SUBMIT to SCHEDULE. Half of a job's first attempts wait alike, so that jobs start in bursts."""
     u = draw(s.random)
     if not again and draw(s.random) < s.tuning.shared_delay:
@@ -207,11 +215,11 @@ def draw_delay_us(s, job, again):
         step += 1
     part = (u - grid[step - 1]) / (grid[step] - grid[step - 1])
     log_s = values[step - 1] + part * (values[step] - values[step - 1])
-    return np.int64(np.exp(log_s) * 1e6)
+    return int(np.exp(log_s) * 1e6)
 
 
-@_jit
-def find_machine(s, job):
+@jit
+def find_machine(s: State, job: int) -> int:
     """Return a machine with room for one task of the job, the emptier of the first two found; -1 if none is found."""
     kind = s.job_constraint[job]
     start = s.candidates_start[kind]
@@ -219,7 +227,7 @@ def find_machine(s, job):
     cpu, memory, spread = s.job_cpu[job], s.job_memory[job], s.job_spread[job]
     best, best_load = -1, 0.0
     for _ in range(_PROBES):
-        machine = s.candidates[start + np.int64(draw(s.random) * choices)]
+        machine = s.candidates[start + int(draw(s.random) * choices)]
         if not s.machine_up[machine] or s.machine_tasks[machine] >= s.tuning.most_tasks:
             continue
         new_cpu, new_memory = s.used_cpu[machine] + cpu, s.used_memory[machine] + memory
@@ -234,8 +242,8 @@ def find_machine(s, job):
     return best
 
 
-@_jit
-def start_task(s, us, job, slot, machine):
+@jit
+def start_task(s: State, us: int, job: int, slot: int, machine: int) -> None:
     """Put a pending task on a machine and schedule the end of its attempt."""
     s.used_cpu[machine] += s.job_cpu[job]
     s.used_memory[machine] += s.job_memory[job]
@@ -247,7 +255,7 @@ def start_task(s, us, job, slot, machine):
     s.task_machine[slot] = machine
     s.task_start_us[slot] = us
     age = -np.log(draw(s.random))
-    if s.job_tier[job] == 0:  # Weibull with shape 2/3 and mean 1: free tasks' recorded hazard of eviction falls with age
+    if s.job_tier[job] == 0:  # Weibull with shape 2/3, mean 1: the recorded hazard of free tasks falls with age
         age *= np.sqrt(age) / 1.33
     ending, after_us = EVICT, age * s.job_evicted_every_us[job]
     fail_us = -np.log(draw(s.random)) * s.job_fails_every_us[job]
@@ -271,12 +279,12 @@ def start_task(s, us, job, slot, machine):
         if run_us < after_us:
             ending, after_us = natural, run_us
     # An attempt lasts a second at least; endings after several months are never reached and may overflow.
-    end_us = us + np.int64(min(max(after_us, 1e6), 1e14))
+    end_us = us + int(min(max(after_us, 1e6), 1e14))
     push(s, end_us, pack(ending, s.task_version[slot], slot))
 
 
-@_jit
-def leave_machine(s, job, slot):
+@jit
+def leave_machine(s: State, job: int, slot: int) -> None:
     machine = s.task_machine[slot]
     s.used_cpu[machine] -= s.job_cpu[job]
     s.used_memory[machine] -= s.job_memory[job]
@@ -286,35 +294,35 @@ def leave_machine(s, job, slot):
         s.taken[spread, machine >> 6] &= ~(np.uint64(1) << np.uint64(machine & 63))
 
 
-@_jit
-def size_class(tasks):
+@jit
+def size_class(tasks: int) -> int:
     size = 0
     while (1 << size) < tasks:
         size += 1
     return size
 
 
-@_jit
-def open_job(s, job):
+@jit
+def open_job(s: State, job: int) -> int:
     """Give a job its task slots and, where it needs one, its row of taken machines; DONE, or what ran out."""
     size = size_class(s.job_tasks[job])
     slot = s.free_block[size]
-    if slot < 0 and s.count[SLOT_TOP] + (1 << size) > len(s.task_state):
+    if slot < 0 and s.counts[SLOT_TOP] + (1 << size) > len(s.task_state):
         return SLOTS_FULL
     if s.job_spread[job] == -2:
-        if s.count[FREE_SPREAD] > 0:
-            s.count[FREE_SPREAD] -= 1
-            s.job_spread[job] = s.free_spread[s.count[FREE_SPREAD]]
-        elif s.count[SPREAD_TOP] < len(s.taken):
-            s.job_spread[job] = s.count[SPREAD_TOP]
-            s.count[SPREAD_TOP] += 1
+        if s.counts[FREE_SPREAD] > 0:
+            s.counts[FREE_SPREAD] -= 1
+            s.job_spread[job] = s.free_spread[s.counts[FREE_SPREAD]]
+        elif s.counts[SPREAD_TOP] < len(s.taken):
+            s.job_spread[job] = s.counts[SPREAD_TOP]
+            s.counts[SPREAD_TOP] += 1
         else:
             return SPREAD_FULL
     if slot >= 0:
         s.free_block[size] = s.next_block[slot]
     else:
-        slot = s.count[SLOT_TOP]
-        s.count[SLOT_TOP] += 1 << size
+        slot = s.counts[SLOT_TOP]
+        s.counts[SLOT_TOP] += 1 << size
     s.job_slot[job] = slot
     s.job_left[job] = s.job_tasks[job]
     for index in range(s.job_tasks[job]):
@@ -323,20 +331,20 @@ def open_job(s, job):
     return DONE
 
 
-@_jit
-def close_job(s, rows, us, job, event):
+@jit
+def close_job(s: State, rows: Rows, us: int, job: int, event: int) -> None:
     emit_job(s, rows, us, job, event)
     s.job_state[job] = ENDED
     slot, size = s.job_slot[job], size_class(s.job_tasks[job])
     s.next_block[slot] = s.free_block[size]
     s.free_block[size] = slot
     if s.job_spread[job] >= 0:
-        s.free_spread[s.count[FREE_SPREAD]] = s.job_spread[job]
-        s.count[FREE_SPREAD] += 1
+        s.free_spread[s.counts[FREE_SPREAD]] = s.job_spread[job]
+        s.counts[FREE_SPREAD] += 1
 
 
-@_jit
-def submit_tasks(s, rows, us, job, index):
+@jit
+def submit_tasks(s: State, rows: Rows, us: int, job: int, index: int) -> None:
     """Submit a job's tasks from `index` on, one step apart, until another event comes first or the rows are full."""
     slot = s.job_slot[job]
     while True:
@@ -348,14 +356,14 @@ def submit_tasks(s, rows, us, job, index):
         us += s.tuning.submit_step_us
         if index == s.job_tasks[job]:
             return
-        waits = s.count[HEAP] > 0 and s.heap_us[0] <= us
-        if waits or s.count[ROWS] + 4 > len(rows.us) or s.count[HEAP] + 4 > len(s.heap_us):
+        waits = s.counts[HEAP] > 0 and s.heap_us[0] <= us
+        if waits or s.counts[ROWS] + 4 > len(rows.us) or s.counts[HEAP] + 4 > len(s.heap_us):
             push(s, us, pack(ARRIVE, index, job))
             return
 
 
-@_jit
-def stop_tasks(s, rows, us, job, index):
+@jit
+def stop_tasks(s: State, rows: Rows, us: int, job: int, index: int) -> None:
     """Kill (or give up) what is left of a job from task `index` on, in the same manner; the last one ends the job."""
     if s.job_state[job] == ENDED:
         return
@@ -375,18 +383,18 @@ def stop_tasks(s, rows, us, job, index):
         if index == s.job_tasks[job] or s.job_left[job] == 0:
             close_job(s, rows, us, job, s.job_stop_event[job])
             return
-        waits = s.count[HEAP] > 0 and s.heap_us[0] <= us
-        if waits or s.count[ROWS] + 4 > len(rows.us) or s.count[HEAP] + 4 > len(s.heap_us):
+        waits = s.counts[HEAP] > 0 and s.heap_us[0] <= us
+        if waits or s.counts[ROWS] + 4 > len(rows.us) or s.counts[HEAP] + 4 > len(s.heap_us):
             push(s, us, pack(STOP, index, job))
             return
 
 
-@_jit
-def try_task(s, rows, us, slot):
+@jit
+def try_task(s: State, rows: Rows, us: int, slot: int) -> None:
     job = s.task_job[slot]
     machine = find_machine(s, job)
     if machine < 0:
-        pause_us = np.int64(-np.log(draw(s.random)) * s.tuning.retry_us) + 1_000_000
+        pause_us = int(-np.log(draw(s.random)) * s.tuning.retry_us) + 1_000_000
         push(s, us + pause_us, pack(TRY, s.task_version[slot], slot))
         return
     emit(s, rows, us, job, slot - s.job_slot[job], machine, SCHEDULE)
@@ -396,8 +404,8 @@ def try_task(s, rows, us, slot):
     start_task(s, us, job, slot, machine)
 
 
-@_jit
-def end_attempt(s, rows, us, slot, event):
+@jit
+def end_attempt(s: State, rows: Rows, us: int, slot: int, event: int) -> None:
     job = s.task_job[slot]
     emit(s, rows, us, job, slot - s.job_slot[job], s.task_machine[slot], event)
     leave_machine(s, job, slot)
@@ -415,44 +423,44 @@ def end_attempt(s, rows, us, slot, event):
             close_job(s, rows, us, job, event)
 
 
-@_jit
-def submit_again(s, rows, us, slot):
+@jit
+def submit_again(s: State, rows: Rows, us: int, slot: int) -> None:
     job = s.task_job[slot]
     emit(s, rows, us, job, slot - s.job_slot[job], -1, SUBMIT)
     s.task_state[slot] = PENDING
     push(s, us + draw_delay_us(s, job, True), pack(TRY, s.task_version[slot], slot))
 
 
-@_jit
-def change_machine(s, us, machine, code):
+@jit
+def change_machine(s: State, us: int, machine: int, code: int) -> None:
     """Take a machine up or down; what runs on one that goes is evicted within milliseconds."""
     if code == 0:
         s.machine_up[machine] = 1
     elif code == 1:
         s.machine_up[machine] = 0
         evict_us = us + s.tuning.evict_after_remove_us
-        for slot in range(s.count[SLOT_TOP]):
+        for slot in range(s.counts[SLOT_TOP]):
             if s.task_state[slot] == RUNNING and s.task_machine[slot] == machine:
                 s.task_version[slot] += 1
                 push(s, evict_us, pack(EVICT, s.task_version[slot], slot))
                 evict_us += s.tuning.evict_step_us
 
 
-@_jit
-def advance(s, rows, until_us):
+@jit
+def advance(s: State, rows: Rows, until_us: int) -> int:
     """Run up to (excluding) `until_us`, filling `rows`. Returns DONE, or what ran out; call again after making room."""
     while True:
-        if s.count[ROWS] + 4 > len(rows.us) or s.count[JOB_ROWS] + 4 > len(rows.job_us):
+        if s.counts[ROWS] + 4 > len(rows.us) or s.counts[JOB_ROWS] + 4 > len(rows.job_us):
             return ROWS_FULL
-        if s.count[HEAP] + ROOM > len(s.heap_us):
+        if s.counts[HEAP] + ROOM > len(s.heap_us):
             return HEAP_FULL
-        cursor = s.count[MACHINE_CURSOR]
+        cursor = s.counts[MACHINE_CURSOR]
         machine_us = s.event_us[cursor] if cursor < len(s.event_us) else NEVER_US
-        us = s.heap_us[0] if s.count[HEAP] > 0 else NEVER_US
+        us = s.heap_us[0] if s.counts[HEAP] > 0 else NEVER_US
         if machine_us <= us:
             if machine_us >= until_us:
                 return DONE
-            s.count[MACHINE_CURSOR] = cursor + 1
+            s.counts[MACHINE_CURSOR] = cursor + 1
             change_machine(s, machine_us, s.event_machine[cursor], s.event_code[cursor])
             continue
         if us >= until_us:
@@ -483,8 +491,8 @@ def advance(s, rows, until_us):
             end_attempt(s, rows, us, place, kind)
 
 
-@_jit
-def announce(s, first, submit_us, stop_us):
+@jit
+def announce(s: State, first: int, submit_us: NDArray[np.int64], stop_us: NDArray[np.int64]) -> None:
     """Put the arrivals and the stops of jobs from `first` on among the coming events."""
     for job in range(len(submit_us)):
         push(s, submit_us[job], pack(ARRIVE, 0, first + job))
@@ -492,14 +500,14 @@ def announce(s, first, submit_us, stop_us):
             push(s, stop_us[job], pack(STOP, 0, first + job))
 
 
-@_jit
-def settle(s, us, first, last):
+@jit
+def settle(s: State, us: int, first: int, last: int) -> tuple[int, int]:
     """Start jobs `first` to `last` (excluded) at once, as part of a snapshot; those that find no machine stay pending.
 
     Returns DONE and the next job, or what ran out and the job to go on with.
     """
     for job in range(first, last):
-        if s.count[HEAP] + s.job_tasks[job] + ROOM > len(s.heap_us):
+        if s.counts[HEAP] + s.job_tasks[job] + ROOM > len(s.heap_us):
             return HEAP_FULL, job
         full = open_job(s, job)
         if full != DONE:

@@ -23,8 +23,8 @@ class Jobs:
     """Jobs as columns, in submission order; row j of every array is the same job.
 
     tier: index in calibration.TIERS. run_s: typical run time of an attempt. stop_us: when what is left of the job is
-    killed (or given up, by `stop_event`), NEVER_US if not. waiting: never scheduled. delay_u: the job's own place in its
-    tier's distribution of delays. constraint: position in Cell.candidates.
+    killed (or given up, by `stop_event`), NEVER_US if not. waiting: never scheduled. delay_u: the job's own place in
+    its tier's distribution of delays. constraint: position in Cell.candidates.
     """
 
     submit_us: NDArray[np.int64]
@@ -179,14 +179,15 @@ def _four_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _draw_classes(rng: np.random.Generator, row: NDArray[np.intp], table: list[tuple[float, ...]]) -> NDArray[np.int8]:
     edges = np.cumsum(np.array(table), axis=1)
     edges /= edges[:, -1:]
-    return (rng.random(len(row))[:, None] > edges[row]).sum(axis=1).astype(np.int8)
+    drawn: NDArray[np.int64] = (rng.random(len(row))[:, None] > edges[row]).sum(axis=1)
+    return drawn.astype(np.int8)
 
 
 @functools.lru_cache
 def _user_edges() -> NDArray[np.float64]:
     ranks, shares = zip(*cal.USER_SHARE, strict=True)
     weight = np.exp(np.interp(np.log(np.arange(1, cal.USERS + 1)), np.log(ranks), np.log(shares)))
-    return np.cumsum(weight) / weight.sum()
+    return np.asarray(np.cumsum(weight) / weight.sum())
 
 
 def _draw_users(rng: np.random.Generator, count: int) -> NDArray[np.int32]:
@@ -301,7 +302,8 @@ def _draw_resident_batch(
         u = rng.random(count)
         tasks = np.array([quantile(u[j], cal.RESIDENT_SIZE_U, rows[row[j]].tasks) for j in range(count)])
         # A small cell has no room for giants: no job takes more than a quarter of what its tier runs.
-        tasks = np.minimum(np.rint(tasks), np.maximum(1, 0.25 * target.cpu / np.maximum(cpu, cal.CPU_STEP)))
+        room = np.maximum(1, 0.25 * target.cpu / np.maximum(cpu, cal.CPU_STEP))
+        tasks = np.minimum(np.rint(tasks), np.minimum(room, largest_job(machines)))
         wide = tasks >= cal.DIFFERENT_MACHINES_BIG
         spread = rng.random(count) < np.where(wide, cal.RESIDENT_SPREAD["big"], cal.RESIDENT_SPREAD["small"])
         spread &= tasks <= max(1, cal.LARGEST_SPREAD_JOB_PER_MACHINE * machines)

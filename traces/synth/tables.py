@@ -11,7 +11,7 @@ import numpy as np
 
 from traces.synth import calibration as cal
 from traces.synth.engine import Rows
-from traces.synth.machines import ADD, REMOVE, Cell, hash_text
+from traces.synth.machines import ADD, Cell, hash_text
 from traces.synth.text import JobTexts, attribute_text, decimal
 from traces.synth.world import World
 from traces.synth.write import Written, write_gzip

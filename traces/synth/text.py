@@ -7,16 +7,17 @@ integers and a copy of its job's tail.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.synth.engine import INCOMPLETE_SUBMIT, Rows
+from traces.synth.engine import INCOMPLETE_SUBMIT, Rows, jit
 from traces.synth.jobs import Jobs
 from traces.synth.machines import CONSTRAINTS, hash_text
 
-_jit = numba.njit(cache=True, nogil=True)
+Bytes = NDArray[np.uint8]
+Integers = NDArray[Any]
 _COMMA, _ZERO, _NEWLINE, _POINT = ord(","), ord("0"), ord("\n"), ord(".")
 _TASK_TAIL, _JOB_TAIL = 104, 144
 _MOST_PER_ROW = 200
@@ -37,10 +38,10 @@ class JobTexts:
         self.id = np.zeros(1 << 12, np.int64)
         self.constraint = np.zeros(1 << 12, np.int8)
         self.task_tail = np.zeros((1 << 12, _TASK_TAIL), np.uint8)
-        self.task_length = np.zeros(1 << 12, np.uint8)
-        self.brief_length = np.zeros(1 << 12, np.uint8)
+        self.task_length = np.zeros(1 << 12, np.int16)
+        self.brief_length = np.zeros(1 << 12, np.int16)
         self.job_tail = np.zeros((1 << 12, _JOB_TAIL), np.uint8)
-        self.job_length = np.zeros(1 << 12, np.uint8)
+        self.job_length = np.zeros(1 << 12, np.int16)
         self._user = functools.lru_cache(maxsize=None)(lambda user: hash_text(seed, "user", user))
         self._logical = functools.lru_cache(maxsize=1 << 16)(lambda user, name: hash_text(seed, "name", user, name))
 
@@ -54,7 +55,8 @@ class JobTexts:
             priority, kind, cpu, memory, disk, spread, user, name, constraint = row
             tenant = self._user(user)
             brief = f"{tenant},{kind},{priority}"
-            self._put(self.task_tail, self.task_length, job, f"{brief},{decimal(cpu)},{decimal(memory)},{decimal(disk)},{spread:d}\n")
+            request = f"{decimal(cpu)},{decimal(memory)},{decimal(disk)},{spread:d}"
+            self._put(self.task_tail, self.task_length, job, f"{brief},{request}\n")
             self.brief_length[job] = len(brief)
             unique = hash_text(self._seed, "job", job)
             self._put(self.job_tail, self.job_length, job, f"{tenant},{kind},{unique},{self._logical(user, name)}\n")
@@ -62,7 +64,7 @@ class JobTexts:
             self.constraint[job] = constraint
 
     @staticmethod
-    def _put(tails: NDArray[np.uint8], lengths: NDArray[np.uint8], row: int, text: str) -> None:
+    def _put(tails: NDArray[np.uint8], lengths: NDArray[np.int16], row: int, text: str) -> None:
         data = text.encode()
         tails[row, : len(data)] = np.frombuffer(data, np.uint8)
         lengths[row] = len(data)
@@ -70,17 +72,15 @@ class JobTexts:
     def format_tasks(self, rows: Rows, machine_id: NDArray[np.int64]) -> memoryview:
         out = np.empty(len(rows.us) * _MOST_PER_ROW, np.uint8)
         used = _format_tasks(
-            out, rows.us, rows.job, rows.index, rows.machine, rows.event,
+            out, rows.us, rows.job, rows.task, rows.machine, rows.event,
             self.id, machine_id, self.task_tail, self.task_length, self.brief_length,
         )  # fmt: skip
-        return memoryview(out)[:used]
+        return out[:used].data
 
     def format_jobs(self, rows: Rows) -> memoryview:
         out = np.empty(len(rows.job_us) * _MOST_PER_ROW, np.uint8)
-        used = _format_jobs(
-            out, rows.job_us, rows.job_job, rows.job_event, self.id, self.job_tail, self.job_length
-        )
-        return memoryview(out)[:used]
+        used = _format_jobs(out, rows.job_us, rows.job_job, rows.job_event, self.id, self.job_tail, self.job_length)
+        return out[:used].data
 
     def format_constraints(self, rows: Rows, terms: ConstraintTexts) -> tuple[memoryview, int]:
         """Format one row per SUBMIT and term of the task's constraint class; also return how many."""
@@ -91,14 +91,15 @@ class JobTexts:
         term = terms.first[kind[at]] + (np.arange(len(at)) - np.repeat(np.cumsum(per_row) - per_row, per_row))
         out = np.empty(len(at) * _MOST_PER_ROW, np.uint8)
         used = _format_constraints(
-            out, rows.us[at], self.id[rows.job[at]], rows.index[at], term, terms.tail, terms.length
+            out, rows.us[at], self.id[rows.job[at]], rows.task[at], term, terms.tail, terms.length
         )
-        return memoryview(out)[:used], len(at)
+        return out[:used].data, len(at)
 
 
-def _text_columns(jobs: Jobs) -> list[list]:
-    columns = (jobs.priority, jobs.scheduling_class, jobs.cpu, jobs.memory, jobs.disk, jobs.spread, jobs.user, jobs.name)
-    return [column.tolist() for column in (*columns, jobs.constraint)]
+def _text_columns(jobs: Jobs) -> list[list[Any]]:
+    asked = (jobs.cpu, jobs.memory, jobs.disk, jobs.spread)
+    columns = (jobs.priority, jobs.scheduling_class, *asked, jobs.user, jobs.name, jobs.constraint)
+    return [column.tolist() for column in columns]
 
 
 class ConstraintTexts:
@@ -113,7 +114,7 @@ class ConstraintTexts:
             for term in terms
             for name, operator, value in term
         ]
-        self.length = np.array([len(text) for text in texts] or [0], np.uint8)
+        self.length = np.array([len(text) for text in texts] or [0], np.int16)
         self.tail = np.zeros((max(len(texts), 1), 128), np.uint8)
         for row, text in enumerate(texts):
             self.tail[row, : len(text)] = np.frombuffer(text, np.uint8)
@@ -125,8 +126,8 @@ def attribute_text(seed: int, name: str, value: object) -> str:
     return text if text.lstrip("-").isdigit() else hash_text(seed, "value", name, text)
 
 
-@_jit
-def _put_int(out, at, value):
+@jit
+def _put_int(out: Bytes, at: int, value: int) -> int:
     if value == 0:
         out[at] = _ZERO
         return at + 1
@@ -145,15 +146,27 @@ def _put_int(out, at, value):
     return end
 
 
-@_jit
-def _put_tail(out, at, tail, length):
+@jit
+def _put_tail(out: Bytes, at: int, tail: Bytes, length: int) -> int:
     for byte in range(length):
         out[at + byte] = tail[byte]
     return at + length
 
 
-@_jit
-def _format_tasks(out, us, job, index, machine, event, job_id, machine_id, tails, lengths, briefs):
+@jit
+def _format_tasks(
+    out: Bytes,
+    us: Integers,
+    job: Integers,
+    index: Integers,
+    machine: Integers,
+    event: Integers,
+    job_id: Integers,
+    machine_id: Integers,
+    tails: Bytes,
+    lengths: Integers,
+    briefs: Integers,
+) -> int:
     at = 0
     for row in range(len(us)):
         incomplete = event[row] == INCOMPLETE_SUBMIT
@@ -166,7 +179,7 @@ def _format_tasks(out, us, job, index, machine, event, job_id, machine_id, tails
         out[at] = _COMMA
         at = _put_int(out, at + 1, job_id[job[row]])
         out[at] = _COMMA
-        at = _put_int(out, at + 1, np.int64(index[row]))
+        at = _put_int(out, at + 1, index[row])
         out[at] = _COMMA
         at += 1
         if machine[row] >= 0:
@@ -175,19 +188,21 @@ def _format_tasks(out, us, job, index, machine, event, job_id, machine_id, tails
         out[at + 1] = _ZERO if incomplete else _ZERO + event[row]
         out[at + 2] = _COMMA
         if incomplete:
-            at = _put_tail(out, at + 3, tails[job[row]], np.int64(briefs[job[row]]))
+            at = _put_tail(out, at + 3, tails[job[row]], briefs[job[row]])
             for _ in range(4):
                 out[at] = _COMMA
                 at += 1
             out[at] = _NEWLINE
             at += 1
         else:
-            at = _put_tail(out, at + 3, tails[job[row]], np.int64(lengths[job[row]]))
+            at = _put_tail(out, at + 3, tails[job[row]], lengths[job[row]])
     return at
 
 
-@_jit
-def _format_jobs(out, us, job, event, job_id, tails, lengths):
+@jit
+def _format_jobs(
+    out: Bytes, us: Integers, job: Integers, event: Integers, job_id: Integers, tails: Bytes, lengths: Integers
+) -> int:
     at = 0
     for row in range(len(us)):
         at = _put_int(out, at, us[row])
@@ -197,19 +212,21 @@ def _format_jobs(out, us, job, event, job_id, tails, lengths):
         out[at] = _COMMA
         out[at + 1] = _ZERO + event[row]
         out[at + 2] = _COMMA
-        at = _put_tail(out, at + 3, tails[job[row]], np.int64(lengths[job[row]]))
+        at = _put_tail(out, at + 3, tails[job[row]], lengths[job[row]])
     return at
 
 
-@_jit
-def _format_constraints(out, us, job_id, index, term, tails, lengths):
+@jit
+def _format_constraints(
+    out: Bytes, us: Integers, job_id: Integers, index: Integers, term: Integers, tails: Bytes, lengths: Integers
+) -> int:
     at = 0
     for row in range(len(us)):
         at = _put_int(out, at, us[row])
         out[at] = _COMMA
         at = _put_int(out, at + 1, job_id[row])
         out[at] = _COMMA
-        at = _put_int(out, at + 1, np.int64(index[row]))
+        at = _put_int(out, at + 1, index[row])
         out[at] = _COMMA
-        at = _put_tail(out, at + 1, tails[term[row]], np.int64(lengths[term[row]]))
+        at = _put_tail(out, at + 1, tails[term[row]], lengths[term[row]])
     return at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,13 +70,13 @@ class World:
         machine = np.where(running, s.task_machine[alive], -1)
         blank = running & incomplete(len(alive))
         event = np.where(blank, engine.INCOMPLETE_SUBMIT, engine.SUBMIT)
-        jobs = np.flatnonzero((s.job_state[: self.jobs] == engine.SUBMITTED) | (s.job_state[: self.jobs] == engine.STARTED))
+        jobs = np.flatnonzero(np.isin(s.job_state[: self.jobs], (engine.SUBMITTED, engine.STARTED)))
         started = jobs[s.job_state[jobs] == engine.STARTED]
         count, job_count = len(alive) + int(running.sum()), len(jobs) + len(started)
         return engine.Rows(
             us=np.zeros(count, np.int64),
             job=np.concatenate([job, job[running]]).astype(np.int32),
-            index=np.concatenate([index, index[running]]).astype(np.int32),
+            task=np.concatenate([index, index[running]]).astype(np.int32),
             machine=np.concatenate([np.where(blank, machine, -1), machine[running]]).astype(np.int32),
             event=np.concatenate([event, np.full(int(running.sum()), engine.SCHEDULE)]).astype(np.int8),
             job_us=np.zeros(job_count, np.int64),
@@ -127,14 +128,14 @@ class World:
         return first
 
     def _take_rows(self) -> engine.Rows:
-        count, rows = self._state.count, self._rows
-        tasks, jobs = int(count[engine.ROWS]), int(count[engine.JOB_ROWS])
-        count[engine.ROWS] = count[engine.JOB_ROWS] = 0
+        counts, rows = self._state.counts, self._rows
+        tasks, jobs = int(counts[engine.ROWS]), int(counts[engine.JOB_ROWS])
+        counts[engine.ROWS] = counts[engine.JOB_ROWS] = 0
         # A full chunk is handed over and replaced, a short one copied: copying is cheaper than fresh pages.
         if tasks > _CHUNK_ROWS // 2:
             self._rows = _empty_rows()
             return _cut(rows, tasks, jobs)
-        return engine.Rows(*(column.copy() for column in _cut(rows, tasks, jobs)))
+        return engine.Rows._make(column.copy() for column in _cut(rows, tasks, jobs))
 
     def _grow(self, why: int) -> None:
         if why == engine.HEAP_FULL:
@@ -146,12 +147,12 @@ class World:
 
     def _make_room(self, prefix: str, count: int, used: int | None = None) -> None:
         columns = ["heap_us", "heap_what"] if prefix == "heap_" else _JOB_COLUMNS
-        used = int(self._state.count[engine.HEAP]) if used is None else used
+        used = int(self._state.counts[engine.HEAP]) if used is None else used
         while used + count > len(getattr(self._state, columns[0])):
             self._double(*columns)
 
     def _double(self, *names: str) -> None:
-        grown = {}
+        grown: dict[str, Any] = {}
         for name in names:
             old = getattr(self._state, name)
             grown[name] = np.concatenate([old, np.zeros_like(old)])
@@ -159,7 +160,8 @@ class World:
 
 
 def _cut(rows: engine.Rows, tasks: int, jobs: int) -> engine.Rows:
-    return engine.Rows(*(c[: jobs if n.startswith("job_") else tasks] for n, c in zip(rows._fields, rows, strict=True)))
+    columns: list[Any] = list(rows)
+    return engine.Rows._make([c[:tasks] for c in columns[:5]] + [c[:jobs] for c in columns[5:]])
 
 
 def _empty_rows() -> engine.Rows:
@@ -167,7 +169,7 @@ def _empty_rows() -> engine.Rows:
     return engine.Rows(
         us=np.empty(n, np.int64),
         job=np.empty(n, np.int32),
-        index=np.empty(n, np.int32),
+        task=np.empty(n, np.int32),
         machine=np.empty(n, np.int32),
         event=np.empty(n, np.int8),
         job_us=np.empty(n, np.int64),
@@ -180,7 +182,7 @@ def _empty_state(cell: Cell, seed: int) -> engine.State:
     machines = len(cell.id)
     small = 1 << 12
     return engine.State(
-        count=np.zeros(8, np.int64),
+        counts=np.zeros(8, np.int64),
         random=np.random.default_rng([seed, 5]).integers(0, 2**63, 1).astype(np.uint64),
         heap_us=np.zeros(small, np.int64),
         heap_what=np.zeros(small, np.int64),

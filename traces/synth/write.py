@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from traces.synth.engine import Rows
 from traces.synth.text import ConstraintTexts, JobTexts
 
-try:  # three times as fast as zlib's fastest level, at the same size
-    from isal import isal_zlib
+_fast: Any
+try:
+    from isal import isal_zlib as _fast  # several times as fast as zlib's fastest level
 except ImportError:  # pragma: no cover
-    isal_zlib = None
+    _fast = zlib
 
 
 class Written(NamedTuple):
@@ -30,7 +31,7 @@ def write_gzip(folder: Path, table: str, name: str, rows: int, pieces: Iterable[
     """Write pieces of bytes as one gzip member without name and time, so that the same rows give the same file."""
     path = folder / table / name
     path.parent.mkdir(exist_ok=True)
-    deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31) if isal_zlib else zlib.compressobj(1, zlib.DEFLATED, 31)
+    deflate = _fast.compressobj(1, zlib.DEFLATED, 31)
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for piece in pieces:
@@ -67,6 +68,10 @@ class PartWriter:
             ),
             write_gzip(self._folder, "job_events", name, jobs, (self._texts.format_jobs(rows) for rows in chunks)),
             write_gzip(
-                self._folder, "task_constraints", name, sum(n for _, n in constraints), (text for text, _ in constraints)
+                self._folder,
+                "task_constraints",
+                name,
+                sum(count for _, count in constraints),
+                (text for text, _ in constraints),
             ),
         ]
