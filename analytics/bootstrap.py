@@ -40,7 +40,7 @@ def interval(replicated: NDArray[np.float64]) -> Interval:
 
 
 def job_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates: int) -> Replicates:
-    """Differences (second less first) of delays and counts over resampled jobs, by metric name.
+    """How differences (second less first) of delays and counts scatter over resampled jobs, by metric name.
 
     Only metrics that both runs have. A job present in one run only counts as empty in the other.
     """
@@ -52,7 +52,7 @@ def job_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates: 
 
 
 def block_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates: int) -> Replicates:
-    """Differences (second less first) of shares of the capacity over resampled hours, by metric name."""
+    """How differences (second less first) of shares of the capacity scatter over resampled hours, by metric name."""
     sides = [_read_blocks(run) for run in pair]
     blocks = min(len(side) for columns in sides for side in columns.values())
     if blocks < MIN_BLOCKS:
@@ -65,14 +65,19 @@ Statistic = Callable[[NDArray[np.int64]], dict[str, float]]
 
 
 def _replicate(statistics: Sequence[Statistic], units: int, rng: np.random.Generator, replicates: int) -> Replicates:
-    """Evaluate both statistics under the same random multiplicities of the units."""
+    """Evaluate both statistics under the same random multiplicities of the units.
+
+    Returns how far each resampled difference is from that of the units as they are: what is rounded in the statistics
+    (delays, see waits_by_job.sql) then moves an interval's width a little, and not its place.
+    """
     drawn: dict[str, list[float]] = {}
+    as_they_are = [statistic(np.ones(units, np.int64)) for statistic in statistics]
     chances = np.full(units, 1 / units)
     for _ in range(replicates):
         weights = rng.multinomial(units, chances)
         first, second = (statistic(weights) for statistic in statistics)
         for name in first.keys() & second.keys():
-            drawn.setdefault(name, []).append(second[name] - first[name])
+            drawn.setdefault(name, []).append(second[name] - first[name] - as_they_are[1][name] + as_they_are[0][name])
     # a replicate without any job of a tier has no delay there: a metric that is often absent gets no interval
     return {name: np.asarray(values) for name, values in drawn.items() if len(values) >= 0.9 * replicates}
 

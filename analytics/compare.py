@@ -121,14 +121,14 @@ def _difference(
         return Difference(mean, low, high, "seeds", len(changes))
     if metric in intervals:
         method, (low, high) = intervals[metric]
-        return Difference(mean, low, high, method, len(changes))
+        return Difference(mean, mean + low, mean + high, method, len(changes))
     return Difference(mean, None, None, None, len(changes))
 
 
 def _inner_intervals(
     pairs: Sequence[tuple[Run, Run]], seed: int, replicates: int
 ) -> dict[str, tuple[str, bootstrap.Interval]]:
-    """Intervals by resampling jobs and hours inside the runs, averaged over the pairs there are."""
+    """Intervals around the difference by resampling jobs and hours inside the runs, averaged over the pairs."""
     if any(first.facts.trace != second.facts.trace for first, second in pairs):
         return {}  # the jobs and hours of different traces cannot be paired
     found: dict[str, tuple[str, bootstrap.Interval]] = {}

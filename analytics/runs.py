@@ -1,7 +1,8 @@
 """The run folder: one replay's results, written whole or not at all, the same bytes for the same replay.
 
     run.json            RunFacts, digest, SHA-256 of every other file
-    placements.parquet  one row per attempt submitted in the window, sorted by (task, attempt)
+    placements.parquet  one row per attempt submitted in the window, sorted by (task, copy, attempt); copy is 0 for what
+                        was recorded and counts what a scaled load added
     series.parquet      one row per interval: capacity, requested, used, stranded per resource; pending, running, nodes
     shapes.parquet      one row per sampled interval and common request shape: how many more fit, what is unusable
     nodes.parquet       one row per node: mean requested share per resource, busy time
@@ -53,10 +54,10 @@ _TEXT = pa.dictionary(pa.int32(), pa.string())
 # Columns every run has; `series`, `shapes` and `nodes` carry one more set per resource of the run's axis.
 RESULT_SCHEMAS: dict[str, dict[str, pa.DataType]] = {
     "placements": {
-        "task": pa.int64(), "attempt": pa.int32(), "job": pa.int64(), "task_index": pa.int32(), "tenant": _TEXT,
-        "priority": pa.int32(), "cpu_milli": pa.int64(), "memory_mib": pa.int64(), "disk_mib": pa.int64(),
-        "gpu_milli": pa.int64(), "submit_us": pa.int64(), "start_us": pa.int64(), "end_us": pa.int64(), "end": _TEXT,
-        "node": pa.int64(), "evictions": pa.int32(), "preemptions": pa.int32(), "initial": pa.bool_(),
+        "task": pa.int64(), "copy": pa.int32(), "attempt": pa.int32(), "job": pa.int64(), "task_index": pa.int32(),
+        "tenant": _TEXT, "priority": pa.int32(), "cpu_milli": pa.int64(), "memory_mib": pa.int64(),
+        "disk_mib": pa.int64(), "gpu_milli": pa.int64(), "submit_us": pa.int64(), "start_us": pa.int64(),
+        "end_us": pa.int64(), "end": _TEXT, "node": pa.int64(), "evictions": pa.int32(), "preemptions": pa.int32(), "initial": pa.bool_(),
     },
     "series": {"time_us": pa.int64(), "pending": pa.int64(), "running": pa.int64(), "nodes": pa.int64()},
     "shapes": {
@@ -151,7 +152,12 @@ def result_columns(resources: tuple[str, ...]) -> dict[str, dict[str, pa.DataTyp
 
 
 def conform(table: pa.Table, types: Mapping[str, pa.DataType], name: str) -> pa.Table:
-    """The table with the required columns first, in order and type, then its own others in name order."""
+    """The table with the required columns first, in order and type, then its own others in name order.
+
+    Placements without a `copy` are all recorded ones.
+    """
+    if "copy" in types and "copy" not in table.column_names:
+        table = table.append_column("copy", pa.repeat(pa.scalar(0, pa.int32()), table.num_rows))
     missing = [column for column in types if column not in table.column_names]
     if missing:
         raise InputError(f"the table {name} lacks {', '.join(missing)}")

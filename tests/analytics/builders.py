@@ -59,6 +59,7 @@ def an_attempt(
     """One row of placements; times in seconds."""
     return {
         "task": task,
+        "copy": 0,
         "attempt": 0,
         "job": task,
         "task_index": 0,

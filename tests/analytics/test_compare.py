@@ -52,6 +52,13 @@ def test_constant_shift_is_certain(tmp_path: Path) -> None:
         assert (found.difference, found.low, found.high) == pytest.approx((10, 10, 10))
 
 
+def test_rounding_of_delays_does_not_move_an_interval(tmp_path: Path) -> None:
+    first = a_run(tmp_path / "a", jobs_waiting([1.231] * 20))
+    second = a_run(tmp_path / "b", jobs_waiting([1.234] * 20), policy="worst-fit")  # 1.23 both, to the bootstrap
+    found = compare([first, second]).differences["delay_s.free.p99"]["worst-fit"]
+    assert (found.difference, found.low, found.high) == pytest.approx((0.003, 0.003, 0.003))
+
+
 def test_jobs_are_drawn_whole(tmp_path: Path) -> None:
     draw = random.Random(5)
     base = [0.0] * 40

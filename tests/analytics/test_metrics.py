@@ -126,6 +126,11 @@ def test_task_counts_as_never_placed_only_if_no_attempt_started(tmp_path: Path) 
     assert summary["outcomes"]["free"]["cancelled"] == 1
 
 
+def test_copies_of_a_task_are_tasks_of_their_own(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, [an_attempt(1, 0, 0), an_attempt(1, 0, None, copy=1)])
+    assert summary["tasks_never_placed"] == 1
+
+
 def test_tier_named_all_is_not_counted_twice(tmp_path: Path) -> None:
     everything = type(some_facts().tiers[0])("all", 0, 0)
     summary = summary_of(tmp_path, [an_attempt(1, 0, 3), an_attempt(2, 0, 4, priority=7)], tiers=(everything,))

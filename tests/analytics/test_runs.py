@@ -50,6 +50,13 @@ def test_bytes_do_not_depend_on_how_the_tables_were_cut(tmp_path: Path, monkeypa
     assert pq.ParquetFile(tmp_path / "whole" / "placements.parquet").num_row_groups == 3
 
 
+def test_placements_without_copies_are_all_recorded(tmp_path: Path) -> None:
+    tables = some_tables(ATTEMPTS)
+    write_run(tmp_path / "with", some_facts(), tables)
+    write_run(tmp_path / "without", some_facts(), tables | {"placements": tables["placements"].drop_columns(["copy"])})
+    assert bytes_of(tmp_path / "with") == bytes_of(tmp_path / "without")
+
+
 def test_digest_changes_with_the_results_only(tmp_path: Path) -> None:
     first = write_run(tmp_path / "1", some_facts(), some_tables(ATTEMPTS))
     assert write_run(tmp_path / "2", some_facts(policy="worst-fit"), some_tables(ATTEMPTS)) == first
