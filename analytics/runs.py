@@ -57,7 +57,8 @@ RESULT_SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "task": pa.int64(), "copy": pa.int32(), "attempt": pa.int32(), "job": pa.int64(), "task_index": pa.int32(),
         "tenant": _TEXT, "priority": pa.int32(), "cpu_milli": pa.int64(), "memory_mib": pa.int64(),
         "disk_mib": pa.int64(), "gpu_milli": pa.int64(), "submit_us": pa.int64(), "start_us": pa.int64(),
-        "end_us": pa.int64(), "end": _TEXT, "node": pa.int64(), "evictions": pa.int32(), "preemptions": pa.int32(), "initial": pa.bool_(),
+        "end_us": pa.int64(), "end": _TEXT, "node": pa.int64(), "evictions": pa.int32(), "preemptions": pa.int32(),
+        "initial": pa.bool_(),
     },
     "series": {"time_us": pa.int64(), "pending": pa.int64(), "running": pa.int64(), "nodes": pa.int64()},
     "shapes": {
