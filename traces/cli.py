@@ -39,6 +39,30 @@ def import_(
 
 
 @app.command()
+def info(
+    folder: Path = typer.Argument(..., metavar="DIR", help="A canonical trace."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Say what a trace is and where it came from, at once: what meta.json holds."""
+    from traces.report import print_info
+    from traces.schema import open_trace
+
+    print_info(open_trace(folder).meta, as_json)
+
+
+@app.command()
+def check(
+    folder: Path = typer.Argument(..., metavar="DIR", help="A canonical trace."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Report the quality of a trace: rows kept and dropped, gaps, illegal transitions, units, times, shapes, delays."""
+    from traces.check import check_trace
+    from traces.report import print_check
+
+    print_check(check_trace(folder), as_json)
+
+
+@app.command()
 def synth(
     format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011."),
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the published layout, to be made."),

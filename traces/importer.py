@@ -35,7 +35,7 @@ from traces.layout import Layout
 from traces.reader import Reader, get_reader
 from traces.schema import Gap, Meta, Source, sql_text, write_meta
 from traces.sources import SourceFile, check_file, find_gaps, read_checksums
-from traces.tables import ROW_GROUP, open_writer
+from traces.tables import ROW_GROUP, digest_of, open_writer
 from traces.tasks import TaskSources, write_tasks
 
 Progress = Callable[[str, int, int], None]  # step, done, of
@@ -232,7 +232,7 @@ class _Conversion:
     def stamp(self) -> str:
         """A digest of all that the result depends on."""
         stat = self.file.path.stat()
-        parts = [(x.table, x.fields, x.columns, x.extra_rules, x.expand, x.where) for x in self.layouts]
+        parts = [(x.table, x.fields, x.columns, x.extra_rules, x.source, x.where) for x in self.layouts]
         described = (
             CONVERTER,
             str(self.file.path.resolve()),
@@ -362,16 +362,6 @@ def _sources(files: list[SourceFile], records: list[PartRecord]) -> list[Source]
         )
         for file, record in zip(files, records, strict=True)
     ]  # fmt: skip
-
-
-def digest_of(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all Parquet files of a trace."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.parquet")):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
-    return digest.hexdigest()
 
 
 def _publish(staging: _Staging, out: Path) -> None:

@@ -94,9 +94,10 @@ class Layout:
     """How one kind of source file becomes (part of) one canonical table.
 
     columns: canonical column -> SQL over the fields' keys; canonical columns left out are NULL (or 0, '' or FALSE where
-    NULL is not allowed). relation: opens a file. expand: SQL put after FROM that may turn a row into several. where:
-    SQL that keeps a row. helper: column types when the table is not canonical (its name then starts with "_").
-    rejects: False when another layout reads the same file and reports its faults.
+    NULL is not allowed). relation: opens a file. source and where: SQL for the rows; source may turn one of the
+    relation `checked` (fields and `fault`) into several, but must leave a row at fault alone. helper: column types when
+    the table is not canonical (its name then starts with "_"). rejects: False when another layout reads the same file
+    and reports its faults.
     """
 
     table: str
@@ -104,10 +105,16 @@ class Layout:
     columns: dict[str, str]
     relation: Callable[[Path, tuple[Field, ...]], Relation]
     extra_rules: tuple[Rule, ...] = ()
-    expand: str = ""
+    source: str = "checked"
     where: str = "TRUE"
     helper: dict[str, str] | None = None
     rejects: bool = True
+    may_be_empty: bool = False
+
+    def __post_init__(self) -> None:
+        keys = [field.key for field in self.fields]
+        assert len(set(keys)) == len(keys), f"two fields of one key in {self.table}"
+        assert set(self.columns) <= set(self.types), f"columns that {self.table} has not"
 
     @functools.cached_property
     def rules(self) -> list[Rule]:
@@ -146,7 +153,7 @@ class Query:
         output = ", ".join(f"{self._column(name, kind)} AS {name}" for name, kind in self.layout.types.items())
         return f"""{self._typed}
 SELECT row_, fault, {output}
-FROM checked{self.layout.expand}
+FROM {self.layout.source}
 WHERE fault > 0 OR ({self.layout.where})"""
 
     @functools.cached_property

@@ -40,6 +40,16 @@ NO_MACHINE = -(2**63)
 LARGEST_PERMUTED = 6  # events of one task in one microsecond that are permuted; more are taken greedily
 
 
+def compiled(function: Any) -> Any:
+    """Compile a function with numba and keep the machine code, where a cache directory can be written."""
+    try:
+        return numba.njit(cache=True)(function)
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        return numba.njit(function)
+
+
 def _transition_table() -> NDArray[np.int8]:
     table = np.full((len(STATES), len(EVENTS)), ILLEGAL, np.int8)
     table[UNSUBMITTED, SUBMIT] = table[DEAD, SUBMIT] = PENDING
@@ -59,13 +69,13 @@ TRANSITIONS = _transition_table()
 BELIEVED = np.array([PENDING, QUEUED, PENDING, RUNNING, DEAD, DEAD, DEAD, DEAD, DEAD, PENDING, RUNNING], np.int8)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled
 def next_state(state: int, event: int) -> int:
     """The state after an event, or ILLEGAL (-1) where the event may not come in this state."""
     return TRANSITIONS[state, event]
 
 
-@numba.njit(cache=True)
+@compiled
 def _count_illegal(rows: NDArray[np.int64], event: NDArray[np.int8], state: int) -> int:
     illegal = 0
     for row in rows:
@@ -77,7 +87,7 @@ def _count_illegal(rows: NDArray[np.int64], event: NDArray[np.int8], state: int)
     return illegal
 
 
-@numba.njit(cache=True)
+@compiled
 def _advance(rows: NDArray[np.int64]) -> bool:
     """Turn rows into their next permutation in lexicographic order; False when they were in the last one."""
     left = rows.size - 2
@@ -93,7 +103,7 @@ def _advance(rows: NDArray[np.int64]) -> bool:
     return True
 
 
-@numba.njit(cache=True)
+@compiled
 def _most_legal(rows: NDArray[np.int64], event: NDArray[np.int8], state: int) -> NDArray[np.int64]:
     """The first permutation of rows (ascending, one task, one microsecond) with the fewest illegal transitions."""
     best, fewest = rows.copy(), _count_illegal(rows, event, state)
@@ -109,7 +119,7 @@ def _most_legal(rows: NDArray[np.int64], event: NDArray[np.int8], state: int) ->
     return best
 
 
-@numba.njit(cache=True)
+@compiled
 def _greedy(rows: NDArray[np.int64], event: NDArray[np.int8], state: int) -> NDArray[np.int64]:
     """Always the first row that is legal now, or the first of all when none is."""
     left, best = rows.copy(), np.empty_like(rows)
@@ -126,7 +136,7 @@ def _greedy(rows: NDArray[np.int64], event: NDArray[np.int8], state: int) -> NDA
     return best
 
 
-@numba.njit(cache=True)
+@compiled
 def legal_order(
     time_us: NDArray[np.int64],
     seat: NDArray[np.int64],
@@ -232,7 +242,7 @@ class Seats:
         return np.asarray(np.searchsorted(self.offset, seat, side="right") - 1)
 
 
-@numba.njit(cache=True)
+@compiled
 def _find_seats(
     jobs: NDArray[np.int64], offset: NDArray[np.int64], job: NDArray[np.int64], index: NDArray[np.int32]
 ) -> NDArray[np.int64]:
@@ -267,7 +277,7 @@ def empty_tasks(seats: int) -> NDArray[np.void]:
     return tasks
 
 
-@numba.njit(cache=True)
+@compiled
 def record_attempts(
     order: NDArray[np.int64],
     before: NDArray[np.int8],
@@ -321,8 +331,15 @@ def record_attempts(
     return count
 
 
-@numba.njit(cache=True)
+@compiled
+def _keep(old: int, new: int, is_snapshot: bool) -> int:
+    return new if new != NOT_STATED and (old == NOT_STATED or is_snapshot) else old
+
+
+@compiled
 def record_facts(
+    order: NDArray[np.int64],
+    time_us: NDArray[np.int64],
     seat: NDArray[np.int64],
     priority: NDArray[np.int32],
     scheduling_class: NDArray[np.int8],
@@ -332,18 +349,17 @@ def record_facts(
     different_machines: NDArray[np.int8],
     tasks: NDArray[np.void],
 ) -> None:
-    """Remember the first value that each task states. All columns (n,) in file order, NOT_STATED (-1) where empty."""
-    for row in range(seat.size):
+    """Remember the first value that each task states; of a snapshot's rows (time 0) the last.
+
+    A task that runs when the recording starts has a SUBMIT row with what it once asked for and a SCHEDULE row with what
+    it asks for now; in 2011 they differ for 36,306 of 132,982 tasks. All columns (n,), NOT_STATED (-1) where empty.
+    """
+    for row in order:
         task = tasks[seat[row]]
-        if task.priority == NOT_STATED:
-            task.priority = priority[row]
-        if task.scheduling_class == NOT_STATED:
-            task.scheduling_class = scheduling_class[row]
-        if task.cpu_milli == NOT_STATED:
-            task.cpu_milli = cpu_milli[row]
-        if task.memory_mib == NOT_STATED:
-            task.memory_mib = memory_mib[row]
-        if task.disk_mib == NOT_STATED:
-            task.disk_mib = disk_mib[row]
-        if task.different_machines == NOT_STATED:
-            task.different_machines = different_machines[row]
+        first = time_us[row] == 0
+        task.priority = _keep(task.priority, priority[row], first)
+        task.scheduling_class = _keep(task.scheduling_class, scheduling_class[row], first)
+        task.cpu_milli = _keep(task.cpu_milli, cpu_milli[row], first)
+        task.memory_mib = _keep(task.memory_mib, memory_mib[row], first)
+        task.disk_mib = _keep(task.disk_mib, disk_mib[row], first)
+        task.different_machines = _keep(task.different_machines, different_machines[row], first)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from traces.importer import ImportReport
+from traces.schema import Gap, Meta
+
+if TYPE_CHECKING:
+    from traces.check import CheckReport
+    from traces.importer import ImportReport
 
 
 @contextlib.contextmanager
@@ -37,23 +42,133 @@ def print_json(content: Any) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n")
 
 
+def _console() -> Console:
+    """Plain and never wrapped where stdout is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=200, highlight=False)
+
+
+def _grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A table whose numbers stand to the right."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    cells = [[_cell(value) for value in row] for row in rows]
+    for position, name in enumerate(columns):
+        is_text = all(row[position][:1].isalpha() or not row[position] for row in cells)
+        table.add_column(name, justify="left" if is_text else "right")
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _defects(gaps: Sequence[Gap], notes: Sequence[str], rejected: int) -> list[str]:
+    lines = [
+        f"gap: {gap.table} has {gap.present} of {gap.parts} parts; missing {', '.join(gap.missing)}" for gap in gaps
+    ]
+    lines += [f"note: {note}" for note in notes]
+    if rejected:
+        lines.append(f"{rejected:,} rejected rows are in rejected.parquet with file, row and reason")
+    return lines
+
+
+def _rows(rows: dict[str, int], rejected: dict[str, int]) -> Table:
+    names = [*rows, *(name for name in rejected if name not in rows)]
+    return _grid(
+        "", ("table", "rows", "rejected"), [(name, rows.get(name, 0), rejected.get(name, 0)) for name in names]
+    )
+
+
 def print_import(report: ImportReport, out: Path, as_json: bool) -> None:
     """What an import did."""
     if as_json:
         print_json(report)
         return
-    table = Table("table", "rows", "rejected", title=f"{out}", title_justify="left")
-    for name, rows in report.rows.items():
-        table.add_row(name, f"{rows:,}", f"{report.rejected.get(name, 0):,}")
-    console = Console()
-    console.print(table)
-    for gap in report.gaps:
-        console.print(f"gap: {gap.table} has {gap.present} of {gap.parts} parts; missing {', '.join(gap.missing)}")
-    for note in report.notes:
-        console.print(f"note: {note}")
-    if report.rejected:
-        console.print("rejected rows are in rejected.parquet with file, row and reason")
-    console.print(f"{report.seconds:.1f} s, {report.rows_per_s:,.0f} rows/s")
+    console = _console()
+    console.print(_rows(report.rows, report.rejected))
+    for line in _defects(report.gaps, report.notes, sum(report.rejected.values())):
+        console.print(line)
+    console.print(f"{out}: {report.seconds:.1f} s, {report.rows_per_s:,.0f} rows/s")
+
+
+def print_info(meta: Meta, as_json: bool) -> None:
+    """What meta.json says."""
+    if as_json:
+        print_json(meta)
+        return
+    console = _console()
+    verified = sum(source.verified for source in meta.sources)
+    console.print(f"format {meta.format}, digest {meta.digest}")
+    console.print(f"{len(meta.sources)} source files, {verified} of them checked against published checksums")
+    console.print(_span(meta.time_range_us))
+    console.print(_rows(meta.rows, meta.rejected))
+    for line in _defects(meta.gaps, meta.notes, sum(meta.rejected.values())):
+        console.print(line)
+
+
+def _span(time_range_us: tuple[int, int] | None) -> str:
+    if time_range_us is None:
+        return "no events"
+    first, last = (time / 1e6 for time in time_range_us)
+    return f"time {first:,.0f} s to {last:,.0f} s ({(last - first) / 3600:,.2f} h)"
+
+
+def print_check(report: CheckReport, as_json: bool) -> None:
+    """The data-quality report."""
+    if as_json:
+        print_json(report)
+        return
+    console = _console()
+    size = f"{report.jobs:,} jobs, {report.tasks:,} tasks, {report.machines:,} machines"
+    console.print(f"{report.format}: {size}; {_span(report.time_range_us)}")
+    console.print(_rows(report.rows, report.rejected))
+    counted = (
+        ("task events", report.task_events),
+        ("job events", report.job_events),
+        ("machine events", report.machine_events),
+    )
+    for title, events in counted:
+        if events:
+            console.print(_grid(title, ("event", "rows"), events.items()))
+    illegal = [(name, *split.values()) for name, split in report.illegal_transitions.items()]
+    if illegal:
+        console.print(_grid("illegal transitions", ("state and event", "with missing info", "without"), illegal))
+    elif report.task_events:
+        console.print("no illegal transition")
+    for table in _measures(report):
+        console.print(table)
+    if report.over_commitment:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in report.over_commitment.items())
+        console.print(f"running at time 0: requests are {shares} of the capacity")
+    for rule, count in report.rejected_reasons.items():
+        console.print(f"rejected {count:,}: {rule}")
+    for line in _defects(report.gaps, report.notes, sum(report.rejected.values())):
+        console.print(line)
+
+
+def _measures(report: CheckReport) -> Iterator[Table]:
+    if report.snapshot and (report.snapshot["running"] or report.snapshot["pending"]):
+        yield _grid("tasks at time 0 (millicores, MiB)", tuple(report.snapshot), [tuple(report.snapshot.values())])
+    if report.capacity:
+        yield _grid("machines at time 0 (millicores, MiB)", tuple(report.capacity), [tuple(report.capacity.values())])
+    for title, key, rows in (
+        ("wait from SUBMIT to SCHEDULE, s", "tier", report.delay_s), ("asked at SUBMIT", "resource", report.requests),
+    ):  # fmt: skip
+        if rows:
+            columns = (key, *next(iter(rows.values())))
+            yield _grid(title, columns, [(name, *row.values()) for name, row in rows.items()])
+    if report.tasks_per_job:
+        yield _grid("tasks per job", tuple(report.tasks_per_job), [tuple(report.tasks_per_job.values())])
+    if report.shapes:
+        shown = report.shapes[:12]
+        yield _grid("machine shapes (millicores, MiB)", tuple(shown[0]), [tuple(shape.values()) for shape in shown])
+    if report.machine_outage_s and report.machine_outage_s["n"]:
+        yield _grid("machine away, s", tuple(report.machine_outage_s), [tuple(report.machine_outage_s.values())])
 
 
 def print_synth(rows: dict[str, int], seconds: float, out: Path, as_json: bool) -> None:
@@ -61,9 +176,6 @@ def print_synth(rows: dict[str, int], seconds: float, out: Path, as_json: bool) 
     if as_json:
         print_json({"rows": rows, "seconds": round(seconds, 3)})
         return
-    table = Table("table", "rows", title=f"{out}", title_justify="left")
-    for name, count in rows.items():
-        table.add_row(name, f"{count:,}")
-    console = Console()
-    console.print(table)
-    console.print(f"{seconds:.1f} s, {sum(rows.values()) / max(seconds, 1e-9):,.0f} rows/s")
+    console = _console()
+    console.print(_grid("", ("table", "rows"), rows.items()))
+    console.print(f"{out}: {seconds:.1f} s, {sum(rows.values()) / max(seconds, 1e-9):,.0f} rows/s")

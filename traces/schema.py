@@ -105,8 +105,8 @@ TABLES: dict[str, dict[str, str]] = {
         "cpu_distribution_milli": "list_i64?", "tail_cpu_distribution_milli": "list_i64?",
     },
     # One row per task, sorted by (job, task_index); a task's row number is its number in `attempts`. Requests and the
-    # rest are the first value stated. run_us: run time of the last attempt that was not evicted, NULL where the
-    # recording does not show it. gpu_models: "A|B", NULL = any.
+    # rest are the first value stated; of the rows at time 0, which tell how things stood, the last. run_us: run time of
+    # the last attempt that was not evicted, NULL where the recording does not show it. gpu_models: "A|B", NULL = any.
     "tasks": {
         "job": "i64", "task_index": "i32", "name": "str?", "tenant": "str", "priority": "i32",
         "scheduling_class": "i8?", "cpu_milli": "i64?", "memory_mib": "i64?", "disk_mib": "i64?", "gpus": "i32",

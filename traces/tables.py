@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,3 +36,13 @@ def open_writer(path: Path, table: str, schema: pa.Schema | None = None) -> pq.P
         use_dictionary=[name for name in schema.names if name not in delta and name not in lists],
         column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
     )  # fmt: skip
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all Parquet files of a trace."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.parquet")):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
