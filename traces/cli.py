@@ -97,3 +97,35 @@ def synth(
             progress=progress,
         )
     print_synth(rows, time.monotonic() - start, out, as_json)
+
+
+@app.command()
+def fetch(
+    format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011."),
+    out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the published layout."),
+    base_url: str | None = typer.Option(None, "--base-url", help="Address of a mirror [default: the public one]."),
+    tables: str | None = typer.Option(None, "--tables", help="Names with commas between [default: all]."),
+    parts: str | None = typer.Option(None, "--parts", help="Parts to fetch, such as 0-13,20 [default: all]."),
+    connections: int = typer.Option(4, "--connections", min=1, max=16, help="Downloads at once."),
+    tries: int = typer.Option(5, "--tries", min=1, help="Tries in a row without progress before a file is given up."),
+    force: bool = typer.Option(False, "--force", help="Fetch again what is there."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Download published trace parts: resumed, verified by SHA-256 and as gzip, each whole or not there."""
+    from traces.fetch import fetch as fetch_parts
+    from traces.fetch import parse_parts
+    from traces.report import print_fetch, show_progress
+
+    with show_progress() as progress:
+        report = fetch_parts(
+            format_name,
+            out,
+            base_url=base_url,
+            tables=None if tables is None else [name.strip() for name in tables.split(",")],
+            parts=None if parts is None else parse_parts(parts),
+            connections=connections,
+            tries=tries,
+            force=force,
+            progress=progress,
+        )
+    print_fetch(report, out, as_json)

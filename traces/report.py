@@ -18,6 +18,7 @@ from traces.schema import Gap, Meta
 
 if TYPE_CHECKING:
     from traces.check import CheckReport
+    from traces.fetch import FetchReport
     from traces.importer import ImportReport
 
 
@@ -179,3 +180,16 @@ def print_synth(rows: dict[str, int], seconds: float, out: Path, as_json: bool) 
     console = _console()
     console.print(_grid("", ("table", "rows"), rows.items()))
     console.print(f"{out}: {seconds:.1f} s, {sum(rows.values()) / max(seconds, 1e-9):,.0f} rows/s")
+
+
+def print_fetch(report: FetchReport, out: Path, as_json: bool) -> None:
+    """What a download brought."""
+    if as_json:
+        print_json(report)
+        return
+    checks = ", ".join(f"{count} by {how}" for how, count in report.verified.items() if count)
+    console = _console()
+    console.print(f"{out}: {report.fetched} files fetched, {report.kept} were there; verified {checks}")
+    console.print(
+        f"{report.bytes:,} bytes in {report.seconds:.1f} s, {report.resumed} resumed, {report.retries} retries"
+    )
