@@ -11,10 +11,70 @@ _JSON = typer.Option(False, "--json", help="One JSON object on stdout, nothing e
 
 def mount(app: typer.Typer) -> None:
     """Add this folder's commands to the top level of `app`."""
+    app.command("replay")(replay)
     app.command("compare")(compare)
     app.command("sweep")(sweep)
     app.command("capacity")(capacity)
     app.command("sql")(sql)
+
+
+def replay(
+    trace: Path = typer.Argument(help="An imported trace."),
+    out: Path = typer.Option(..., "-o", "--out", help="Run folder to write."),
+    mode: str = typer.Option("what-if", "--mode", help="recorded: apply what happened; what-if: decide again."),
+    policy: str = typer.Option("kube-default", "--policy", help="Who decides (stowage policies lists them)."),
+    seed: int = typer.Option(0, "--seed", help="Seed of everything random."),
+    nodes: str = typer.Option("x1", "--nodes", help="Machines: x0.9 of the recorded ones, or their number."),
+    drop_shape: list[str] = typer.Option(
+        [], "--drop-shape", help="Leave out machines of this shape (cores/memory[/GPUs], as in 64/256Gi); repeatable."
+    ),
+    scale_load: float = typer.Option(1.0, "--scale-load", help="Multiply the jobs by this."),
+    from_: str | None = typer.Option(None, "--from", help="Start of the window, as in 12h or 1.5d."),
+    to: str | None = typer.Option(None, "--to", help="End of the window."),
+    initial: str = typer.Option(
+        "recorded", "--initial", help="What runs when the window opens: recorded (where it ran), or empty (all wait)."
+    ),
+    overcommit: list[str] = typer.Option(
+        [], "--overcommit", help="Requests may exceed a machine by this factor, as in cpu=1.2; repeatable."
+    ),
+    preemption: str = typer.Option("policy", "--preemption", help="on, off, or what the policy says."),
+    interval: str = typer.Option("5m", "--interval", help="Distance of the samples over time."),
+    force: bool = typer.Option(False, "--force", help="Replace an existing run."),
+    as_json: bool = _JSON,
+) -> None:
+    """Replay a trace: as it was recorded, or decided again by a policy on this or another cluster.
+
+    Same trace, options and seed give the same bytes. What the run cost is beside the folder, in OUT.cost.json.
+    """
+    from typing import Any, cast
+
+    from analytics.options import ClusterSize, MachineShape, ReplayOptions, parse_duration_us, parse_overcommit
+    from analytics.replay import run_replay
+    from analytics.report import print_run, show_share
+    from analytics.runs import read_run, to_json
+
+    options = ReplayOptions(
+        trace,
+        out,
+        mode=cast(Any, mode),
+        policy="recorded" if mode == "recorded" else policy,
+        seed=seed,
+        nodes=ClusterSize.parse(nodes),
+        drop_shape=tuple(MachineShape.parse(shape) for shape in drop_shape),
+        scale_load=scale_load,
+        from_us=None if from_ is None else parse_duration_us(from_),
+        to_us=None if to is None else parse_duration_us(to),
+        initial=cast(Any, initial),
+        overcommit=parse_overcommit(overcommit),
+        preemption=cast(Any, preemption),
+        interval_us=parse_duration_us(interval),
+    )
+    with show_share("replaying (the first run compiles, about a minute)") as tick:
+        run = read_run(run_replay(options, force, tick))
+    if as_json:
+        print(to_json(run.report()), end="")
+    else:
+        print_run(run)
 
 
 def compare(

@@ -14,6 +14,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from analytics.compare import Comparison, Difference
+from analytics.metrics import flatten
+from analytics.runs import Run
 
 # What a first look needs; everything else is under --all, --json and --csv.
 HEADLINES = (
@@ -46,6 +48,49 @@ def show_progress(total: int | None) -> Iterator[Callable[[str], None]]:
     steps = itertools.count(1)
     of = f"/{total}" if total else ""
     yield lambda words: print(f"[{next(steps)}{of}] {words}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def show_share(title: str) -> Iterator[Callable[[float], None]]:
+    """A function to call with the share that is done: a bar on a terminal, a line each tenth otherwise; on stderr."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with RichProgress(TextColumn(title), BarColumn(), TimeElapsedColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            yield lambda share: bar.update(task, completed=share)
+        return
+    print(title, file=sys.stderr, flush=True)
+    tenths = itertools.count(1)
+    due = [next(tenths)]
+
+    def tick(share: float) -> None:
+        if share * 10 >= due[0]:
+            print(f"{share:.0%}", file=sys.stderr, flush=True)
+            while share * 10 >= due[0]:
+                due[0] = next(tenths)
+
+    yield tick
+
+
+def print_run(run: Run) -> None:
+    """The headline metrics of one run, and what it cost."""
+    report = run.report()
+    flat = flatten(report["metrics"])
+    rows = [[name, number(flat[name])] for name in sorted(flat) if any(re.fullmatch(p, name) for p in HEADLINES)]
+    print_table(f"{run.folder}: {run.facts.policy}, seed {run.facts.seed}", ["metric", "value"], rows)
+    engine = report["engine"]
+    if engine["cpu_s"] is not None:
+        print(
+            f"{engine['events']:,} events in {engine['cpu_s']:.1f} CPU s, "
+            f"{engine['events_per_cpu_s']:,.0f} per CPU s; "
+            f"{engine['wall_s']:.1f} s in all, {engine['peak_rss_mib']:.0f} MiB at most"
+        )
+    if run.facts.illegal_transitions:
+        print(
+            f"illegal transitions: {report['illegal_transitions']}, and "
+            f"{report['illegal_transitions_with_missing_info']} more in rows that the trace marks as incomplete"
+        )
+    print(f"digest {run.digest}")
 
 
 def print_comparison(comparison: Comparison, every_metric: bool = False) -> None:

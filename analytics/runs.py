@@ -95,6 +95,33 @@ class Run:
         summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
         return summary
 
+    def report(self) -> dict[str, Any]:
+        """What `stowage replay --json` prints.
+
+        illegal_transitions leaves out rows that the trace itself marks as incomplete.
+        """
+        cost = self.cost
+        illegal = self.facts.illegal_transitions
+        total, excused = illegal.get("total", 0), illegal.get("with_missing_info", 0)
+        return {
+            "run": str(self.folder),
+            "digest": self.digest,
+            "mode": self.facts.mode,
+            "policy": self.facts.policy,
+            "seed": self.facts.seed,
+            "window_us": list(self.facts.window_us),
+            "engine": {
+                **self.facts.counters,
+                "cpu_s": cost.engine_cpu_s if cost else None,
+                "events_per_cpu_s": cost.events_per_cpu_s if cost else None,
+                "peak_rss_mib": cost.peak_rss_mib if cost else None,
+                "wall_s": cost.wall_s if cost else None,
+            },
+            "illegal_transitions": total - excused,
+            "illegal_transitions_with_missing_info": excused,
+            "metrics": self.summary,
+        }
+
 
 def write_run(
     out: Path, facts: RunFacts, tables: Mapping[str, Rows], cost: RunCost | None = None, force: bool = False
@@ -105,7 +132,7 @@ def write_run(
     a table may come in pieces, so that a month of placements is never in memory at once.
     Raises InputError if `out` exists and not `force`, if a table lacks a column, or if another process is writing.
     """
-    _refuse_existing(out, force)
+    refuse_existing(out, force)
     with _partial(out) as folder:
         for name, types in result_columns(facts.resources).items():
             if name not in tables:
@@ -210,7 +237,7 @@ def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).unify_dictionaries()
 
 
-def _refuse_existing(out: Path, force: bool) -> None:
+def refuse_existing(out: Path, force: bool) -> None:
     if out.exists() and not force:
         raise InputError(f"{out} exists: use --force to replace it, or another name")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not (out / "run.json").exists():

@@ -1,0 +1,46 @@
+"""Where compiled code is kept: a cache folder per version of the sources.
+
+numba decides by a file's own date whether its machine code is still true, but a compiled loop carries in it the code of
+every function it calls, from other files. After an update of one file the loop would go on with the old code of that
+file and say nothing. So the folder's name holds a checksum of all our sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+KEPT = 3  # folders of other versions that stay, newest first
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("analytics", "scheduler", "traces")
+
+
+def use_own_cache() -> None:
+    """Point numba at the folder of these sources, unless NUMBA_CACHE_DIR says otherwise. Call before numba is imported.
+
+    Where no folder can be made (a read-only home) numba decides for itself.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stowage"
+    folder = base / f"numba-{_checksum()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        others = sorted(base.glob("numba-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return
+    for outdated in others[KEPT + 1 :]:
+        shutil.rmtree(outdated, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+
+
+def _checksum() -> str:
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

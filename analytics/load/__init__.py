@@ -1,0 +1,118 @@
+"""A canonical trace as the columns that the what-if engine runs on.
+
+Of a month of Google's trace only what the loop needs is ever in memory: about 32 bytes an attempt and 41 bytes a task.
+Resources that no machine of the trace states a capacity for (disk in Google's 2011 trace) are not on the axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.errors import InputError
+from analytics.load.attempts import read_attempts
+from analytics.load.machines import RESOURCES, Machines
+from analytics.load.requests import common_shapes, read_requests, request_classes
+from analytics.options import ReplayOptions
+from analytics.replay.engine import Timeline
+from analytics.replay.state import NOWHERE, Attempts, Classes, Nodes, Tasks
+from traces.schema import Trace
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReplayInput:
+    """Everything `engine.advance` needs, and what gives its rows their names back."""
+
+    window_us: tuple[int, int]
+    resources: tuple[str, ...]
+    nodes: Nodes
+    classes: Classes
+    tasks: Tasks
+    attempts: Attempts
+    timeline: Timeline
+    machines: NDArray[np.int64]  # (N,) machine id of every node
+    task_rows: NDArray[np.int64]  # (T,) row of every task in the trace's table
+    copies: NDArray[np.int16]  # (T,) 0: recorded; 1, 2, ...: added by --scale-load
+    priorities: NDArray[np.int64]  # (P,) priority of every level
+    shapes: NDArray[np.int64]  # (K, R) the most frequent requests
+    shape_weights: NDArray[np.float64]  # (K,) their share of all tasks
+
+
+def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayInput:
+    """Read what `options` asks for. Raises InputError when nothing is left to replay."""
+    window = window_of(trace, options)
+    machines = Machines.read(trace, options)
+    resources = tuple(name for name in RESOURCES if machines.capacity[name].any())
+    if not resources:
+        raise InputError("no machine of this trace states a capacity: there is nothing to replay on")
+    stack = read_attempts(trace, window, machines.ids, options.initial == "recorded")
+    if not len(stack.task_rows):
+        raise InputError(f"no task of this trace is alive between {window[0]} us and {window[1]} us")
+    requests = read_requests(trace, stack.task_rows)
+    copies = _copies_of(requests.columns["job"], options.scale_load)
+    stack, copy_of = stack.repeated(copies)
+    requests = requests.repeated(copies)
+    classes, class_of = request_classes(requests, copy_of, resources, machines)
+    priorities, level = np.unique(requests.columns["priority"], return_inverse=True)
+    shapes, weights = common_shapes(classes.demand, class_of)
+    return ReplayInput(
+        window_us=window,
+        resources=resources,
+        nodes=machines.nodes(resources, len(priorities) if preempts else 0, window[0]),
+        classes=classes,
+        tasks=_tasks(stack.first, class_of, level, len(priorities), "gpu_milli" in resources),
+        attempts=stack.attempts(),
+        timeline=Timeline(
+            np.argsort(stack.submit_us[stack.first[:-1]], kind="stable").astype(np.int32),
+            *machines.events(resources, dict(options.overcommit), window[0]),
+        ),
+        machines=machines.ids,
+        task_rows=stack.task_rows,
+        copies=copy_of,
+        priorities=priorities,
+        shapes=shapes,
+        shape_weights=weights,
+    )
+
+
+def window_of(trace: Trace, options: ReplayOptions) -> tuple[int, int]:
+    """The replay's [from, to]: what was asked, else the trace's own time range. Raises InputError when it is empty."""
+    if trace.meta.time_range_us is None:
+        raise InputError(f"{trace.folder} holds no event")
+    first, last = trace.meta.time_range_us
+    start = first if options.from_us is None else options.from_us
+    end = last if options.to_us is None else min(options.to_us, last)
+    if start >= end:
+        raise InputError(f"the window [{start}, {end}] us is empty: the trace runs from {first} to {last} us")
+    return start, end
+
+
+def _tasks(
+    first: NDArray[np.int64], class_of: NDArray[np.int32], level: NDArray[np.int64], levels: int, has_gpus: bool
+) -> Tasks:
+    group_keys, group = np.unique(class_of.astype(np.int64) * levels + level, return_inverse=True)
+    count = len(class_of)
+    return Tasks(
+        first_attempt=first,
+        ordinal=np.zeros(count, np.int32),
+        group=group.astype(np.int32),
+        node=np.full(count, NOWHERE, np.int32),
+        after=np.full(count, NOWHERE, np.int32),
+        before=np.full(count, NOWHERE, np.int32),
+        arrival=np.zeros(count, np.int64),
+        epoch=np.zeros(count, np.uint8),
+        device_mask=np.zeros(count if has_gpus else 0, np.int64),
+        class_of_group=(group_keys // levels).astype(np.int32),
+        level_of_group=(group_keys % levels).astype(np.int16),
+    )
+
+
+def _copies_of(job: NDArray[np.int64], scale: float) -> NDArray[np.int64]:
+    """How often each task takes part. Jobs are taken whole, by a hash of their id: every seed sees the same load."""
+    mixed = job.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(31)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    share = (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
+    return np.floor(scale).astype(np.int64) + (share < scale - np.floor(scale)).astype(np.int64)

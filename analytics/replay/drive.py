@@ -1,0 +1,86 @@
+"""Runs the compiled loop over a window, in slices so that people see it move and can stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from analytics.load import ReplayInput
+from analytics.replay import engine
+from analytics.replay.queues import Queues, new_queues
+from analytics.replay.ranking import ScoreBatch, new_ranking
+from analytics.replay.sampling import Samples, new_samples
+from analytics.replay.state import settle
+from scheduler.core.policies import Policy
+
+SLICES = 200
+SHAPES_EVERY_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What a replay found, beside what it wrote into the input's own columns."""
+
+    samples: Samples
+    queues: Queues
+    counters: dict[str, int]
+    cpu_s: float
+
+
+def replay(
+    given: ReplayInput,
+    policy: Policy,
+    preempts: bool,
+    seed: int,
+    interval_us: int,
+    tick: Callable[[float], None] = lambda share: None,
+) -> Outcome:
+    """Replay the whole window; `tick` hears the share of simulated time that is done."""
+    start_us, end_us = given.window_us
+    samples = new_samples(
+        start_us,
+        end_us,
+        interval_us,
+        len(given.resources),
+        len(given.priorities),
+        given.shapes,
+        max(SHAPES_EVERY_US // interval_us, 1),
+    )
+    queues = new_queues(len(given.tasks.class_of_group), len(given.priorities))
+    ranking = new_ranking(len(given.machines), len(given.classes.demand))
+    progress = engine.new_progress(len(given.machines))
+    keys, values = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)
+    scores = ScoreBatch(policy.score)
+    choice = engine.UNIFORM if policy.name == "random" else engine.RESCAN if policy.needs_rescan else engine.BEST
+    began_s = 0.0
+    for until_us in np.linspace(start_us, end_us, SLICES + 1).astype(np.int64):
+        keys, values = engine.advance(
+            given.nodes,
+            given.classes,
+            given.tasks,
+            given.attempts,
+            queues,
+            ranking,
+            progress,
+            given.timeline,
+            samples,
+            keys,
+            values,
+            scores,
+            choice,
+            preempts,
+            seed,
+            int(until_us),
+        )
+        if until_us == start_us:
+            # The first call places what was running when the window opens; with it goes the compiler's time.
+            began_s = time.process_time()
+        tick((int(until_us) - start_us) / (end_us - start_us))
+    cpu_s = time.process_time() - began_s
+    for node in range(len(given.machines)):
+        settle(given.nodes, node, end_us)
+    names = ("events", "placements", "evictions", "preemptions", "refusals", "ends", "arrivals")
+    return Outcome(samples, queues, dict(zip(names, progress.counts.tolist(), strict=True)), cpu_s)

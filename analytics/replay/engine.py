@@ -1,0 +1,394 @@
+"""The what-if replay: one compiled loop over time.
+
+At each instant, in this order: runs end, machines come, go or change, tasks are cancelled or come back, new tasks
+arrive, and then the queue is served, most important first, until nothing more fits. Work lost to a machine or to a
+more important task starts again from nothing, as a pod without a checkpoint does.
+
+What is exogenous, taken from the trace: machines, arrivals, requests, run times, and the time between the end of an
+attempt and its resubmission. What is decided again: when and where each attempt runs, and who is preempted.
+A task that was killed while it still waited has no known run time: it leaves at its recorded time, run or not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from analytics.replay.heap import grown, pop, push
+from analytics.replay.preemption import find_preemption
+from analytics.replay.queues import Queues, block, enqueue, leave_queue, make_ready, next_group, unblock_fitting
+from analytics.replay.ranking import Ranking, best_node, mark_changed
+from analytics.replay.sampling import Samples, sample
+from analytics.replay.state import (
+    ENDED,
+    FOREVER,
+    NOWHERE,
+    SUBMITTED,
+    WAITING,
+    Attempts,
+    Classes,
+    Nodes,
+    Tasks,
+    fits,
+    occupy,
+    settle,
+    vacate,
+)
+
+
+class Timeline(NamedTuple):
+    """What the trace dictates, sorted by time."""
+
+    arrivals: NDArray[np.int32]  # tasks in order of first submission
+    machine_time_us: NDArray[np.int64]  # (E,)
+    machine_node: NDArray[np.int32]  # (E,)
+    machine_up: NDArray[np.bool_]  # (E,)
+    machine_allocatable: NDArray[np.int64]  # (E, R)
+
+
+class Progress(NamedTuple):
+    """Cursors and counters, see the constants below."""
+
+    at: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    victims: NDArray[np.int32]  # scratch
+    freed: NDArray[np.int32]  # nodes with more room than when the queue was last served
+    is_freed: NDArray[np.bool_]
+
+
+# rows of Progress.at
+NEXT_ARRIVAL, NEXT_MACHINE, TIMERS, FREED, RUNNING, DECISION = range(6)
+# rows of Progress.counts
+EVENTS, PLACEMENTS, EVICTIONS, PREEMPTIONS, REFUSALS, ENDS, ARRIVED = range(7)
+# kinds of timer, in the order they are served within one instant
+END, CANCEL, RESUBMIT = range(3)
+KIND_SHIFT, EPOCH_SHIFT = 48, 40  # value of a timer: kind, epoch, task
+# how a policy picks
+BEST, RESCAN, UNIFORM = range(3)
+
+
+def new_progress(nodes: int) -> Progress:
+    """Everything at its start."""
+    return Progress(
+        at=np.zeros(6, np.int64),
+        counts=np.zeros(7, np.int64),
+        victims=np.zeros(4096, np.int32),
+        freed=np.zeros(nodes, np.int32),
+        is_freed=np.zeros(nodes, np.bool_),
+    )
+
+
+@njit(cache=True)
+def current(tasks: Tasks, t: int) -> int:
+    """The row of the attempt that task `t` is at."""
+    return tasks.first_attempt[t] + tasks.ordinal[t]
+
+
+@njit(cache=True)
+def _count(column: NDArray[np.uint8], row: int) -> None:
+    if column[row] < 255:
+        column[row] += np.uint8(1)
+
+
+@njit(cache=True)
+def _free(progress: Progress, ranking: Ranking, n: int) -> None:
+    mark_changed(ranking, n)
+    if not progress.is_freed[n]:
+        progress.is_freed[n] = True
+        progress.freed[progress.at[FREED]] = n
+        progress.at[FREED] += 1
+
+
+@njit(cache=True)
+def _displace(
+    nodes: Nodes,
+    classes: Classes,
+    tasks: Tasks,
+    queues: Queues,
+    ranking: Ranking,
+    progress: Progress,
+    preempts: bool,
+    t: int,
+    now: int,
+) -> None:
+    """Task `t` loses its node and waits again from the end of its group."""
+    _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
+    progress.at[RUNNING] -= 1
+    enqueue(queues, tasks, t, preempts)
+
+
+@njit(cache=True)
+def _apply_machine(
+    nodes: Nodes,
+    classes: Classes,
+    tasks: Tasks,
+    attempts: Attempts,
+    queues: Queues,
+    ranking: Ranking,
+    progress: Progress,
+    timeline: Timeline,
+    preempts: bool,
+    e: int,
+    now: int,
+) -> None:
+    n = timeline.machine_node[e]
+    settle(nodes, n, now)
+    nodes.up[n] = timeline.machine_up[e]
+    nodes.allocatable[n] = timeline.machine_allocatable[e]
+    if not nodes.up[n]:
+        while nodes.first_task[n] >= 0:
+            t = nodes.first_task[n]
+            _count(attempts.evictions, current(tasks, t))
+            progress.counts[EVICTIONS] += 1
+            _displace(nodes, classes, tasks, queues, ranking, progress, preempts, t, now)
+    _free(progress, ranking, n)
+
+
+@njit(cache=True)
+def _pick(nodes: Nodes, classes: Classes, ranking: Ranking, c: int, score_batch: Any, choice: int, draw: int) -> int:
+    """The node for a task of class `c`, or -1."""
+    if choice == UNIFORM:  # rejection gives every feasible node the same chance; the ranking says when none is left
+        count = nodes.up.shape[0]
+        state = np.uint64(draw)
+        for _ in range(32):
+            state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+            n = np.int64((state >> np.uint64(33)) % np.uint64(count))
+            if fits(nodes, classes, c, n):
+                return n
+        seen = 0
+        chosen = -1
+        for n in range(count):
+            if fits(nodes, classes, c, n):
+                seen += 1
+                state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+                if (state >> np.uint64(33)) % np.uint64(seen) == 0:
+                    chosen = n
+        return chosen
+    return best_node(ranking, nodes, classes, c, score_batch, choice == RESCAN, draw)
+
+
+@njit(cache=True)
+def _freed_that_fits(nodes: Nodes, classes: Classes, progress: Progress, c: int) -> tuple[int, int]:
+    """Among the nodes freed at this instant: one that takes class `c` (-1: none does), and how many do, up to 2."""
+    found = 0
+    node = NOWHERE
+    for i in range(progress.at[FREED]):
+        if fits(nodes, classes, c, progress.freed[i]):
+            node = progress.freed[i]
+            found += 1
+            if found == 2:
+                break
+    return node, found
+
+
+@njit(cache=True)
+def _mix(seed: int, decision: int) -> int:
+    """A 63-bit number from the seed and the decision's number (SplitMix64)."""
+    z = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(decision) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(1))
+
+
+@njit(cache=True)
+def advance(
+    nodes: Nodes,
+    classes: Classes,
+    tasks: Tasks,
+    attempts: Attempts,
+    queues: Queues,
+    ranking: Ranking,
+    progress: Progress,
+    timeline: Timeline,
+    samples: Samples,
+    timer_keys: NDArray[np.int64],
+    timer_values: NDArray[np.int64],
+    score_batch: Any,
+    choice: int,
+    preempts: bool,
+    seed: int,
+    until_us: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Replay up to and including `until_us`; gives the timer heap, which may have grown."""
+    at, count = progress.at, progress.counts
+    while True:
+        now = FOREVER
+        if at[TIMERS] > 0:
+            now = timer_keys[0]
+        if at[NEXT_ARRIVAL] < timeline.arrivals.shape[0]:
+            now = min(now, attempts.submit_us[tasks.first_attempt[timeline.arrivals[at[NEXT_ARRIVAL]]]])
+        if at[NEXT_MACHINE] < timeline.machine_time_us.shape[0]:
+            now = min(now, timeline.machine_time_us[at[NEXT_MACHINE]])
+        sample(samples, nodes, queues.waiting_by_level, at[RUNNING], min(now, until_us + 1))
+        if now > until_us:
+            return timer_keys, timer_values
+
+        machines_done = False
+        while True:
+            kind = RESUBMIT + 1
+            if at[TIMERS] > 0 and timer_keys[0] == now:
+                kind = timer_values[0] >> KIND_SHIFT
+            if kind != END and not machines_done:
+                while (
+                    at[NEXT_MACHINE] < timeline.machine_time_us.shape[0]
+                    and timeline.machine_time_us[at[NEXT_MACHINE]] == now
+                ):
+                    _apply_machine(
+                        nodes,
+                        classes,
+                        tasks,
+                        attempts,
+                        queues,
+                        ranking,
+                        progress,
+                        timeline,
+                        preempts,
+                        at[NEXT_MACHINE],
+                        now,
+                    )
+                    at[NEXT_MACHINE] += 1
+                    count[EVENTS] += 1
+                machines_done = True
+                continue
+            if kind > RESUBMIT:
+                break
+            value = timer_values[0]
+            at[TIMERS] = pop(timer_keys, timer_values, at[TIMERS])
+            t = value & 0xFFFFFFFF
+            if kind == RESUBMIT:
+                _submit(tasks, attempts, queues, progress, preempts, t, now)
+                if attempts.until_us[current(tasks, t)] < 0:
+                    leaves = max(now, -attempts.until_us[current(tasks, t)] - 1)
+                    if at[TIMERS] == timer_keys.shape[0]:
+                        timer_keys, timer_values = grown(timer_keys), grown(timer_values)
+                    at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], leaves, (CANCEL << KIND_SHIFT) | t)
+                continue
+            if kind == END and (value >> EPOCH_SHIFT) & 0xFF != tasks.epoch[t]:
+                continue
+            a = current(tasks, t)
+            if tasks.node[t] == WAITING:
+                leave_queue(queues, tasks, t)
+            else:
+                _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
+                at[RUNNING] -= 1
+            count[EVENTS] += 1
+            count[ENDS] += 1
+            attempts.until_us[a] = now
+            attempts.status[a] = ENDED
+            following = a + 1
+            if following < tasks.first_attempt[t + 1]:
+                tasks.ordinal[t] += 1
+                if at[TIMERS] == timer_keys.shape[0]:
+                    timer_keys, timer_values = grown(timer_keys), grown(timer_values)
+                at[TIMERS] = push(
+                    timer_keys,
+                    timer_values,
+                    at[TIMERS],
+                    now + attempts.submit_us[following],
+                    (RESUBMIT << KIND_SHIFT) | t,
+                )
+
+        while at[NEXT_ARRIVAL] < timeline.arrivals.shape[0]:
+            t = timeline.arrivals[at[NEXT_ARRIVAL]]
+            a = tasks.first_attempt[t]
+            if attempts.submit_us[a] != now:
+                break
+            at[NEXT_ARRIVAL] += 1
+            leaves = NOWHERE
+            kind = END
+            if attempts.node[a] >= 0 and nodes.up[attempts.node[a]]:
+                _begin(nodes, classes, tasks, attempts, ranking, progress, t, attempts.node[a], now)
+                attempts.status[a] = SUBMITTED
+                count[ARRIVED] += 1
+                if 0 <= attempts.until_us[a] < FOREVER:
+                    leaves = now + attempts.until_us[a]
+            else:
+                _submit(tasks, attempts, queues, progress, preempts, t, now)
+            if attempts.until_us[a] < 0:
+                leaves = max(now, -attempts.until_us[a] - 1)
+                kind = CANCEL
+            if leaves >= 0:
+                if at[TIMERS] == timer_keys.shape[0]:
+                    timer_keys, timer_values = grown(timer_keys), grown(timer_values)
+                value = (kind << KIND_SHIFT) | (np.int64(tasks.epoch[t]) << EPOCH_SHIFT) | t
+                at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], leaves, value)
+
+        for i in range(at[FREED]):
+            unblock_fitting(queues, nodes, classes, tasks, progress.freed[i])
+        while True:
+            g = next_group(queues)
+            if g < 0:
+                break
+            t = queues.head[g]
+            c = tasks.class_of_group[g]
+            is_retry = queues.is_retry[g]
+            n, victims = NOWHERE, 0
+            candidates = 2
+            if is_retry:
+                n, candidates = _freed_that_fits(nodes, classes, progress, c)
+            if candidates > 1:
+                at[DECISION] += 1
+                n = _pick(nodes, classes, ranking, c, score_batch, choice, _mix(seed, at[DECISION]))
+            if n < 0 and not is_retry and preempts and tasks.level_of_group[g] > 0:
+                n, victims = find_preemption(nodes, classes, tasks, c, tasks.level_of_group[g], progress.victims)
+                for i in range(victims):
+                    victim = progress.victims[i]
+                    _count(attempts.preemptions, current(tasks, victim))
+                    count[PREEMPTIONS] += 1
+                    _displace(nodes, classes, tasks, queues, ranking, progress, preempts, victim, now)
+            if n < 0:
+                count[REFUSALS] += not is_retry
+                block(queues, g)
+                continue
+            leave_queue(queues, tasks, t)
+            _begin(nodes, classes, tasks, attempts, ranking, progress, t, n, now)
+            a = current(tasks, t)
+            if 0 <= attempts.until_us[a] < FOREVER:
+                if at[TIMERS] == timer_keys.shape[0]:
+                    timer_keys, timer_values = grown(timer_keys), grown(timer_values)
+                value = (END << KIND_SHIFT) | (np.int64(tasks.epoch[t]) << EPOCH_SHIFT) | t
+                at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], now + attempts.until_us[a], value)
+            count[PLACEMENTS] += 1
+            count[EVENTS] += 1
+            make_ready(queues, tasks, g, is_retry)
+            if victims > 0:  # what preemption left over
+                unblock_fitting(queues, nodes, classes, tasks, n)
+        for i in range(at[FREED]):
+            progress.is_freed[progress.freed[i]] = False
+        at[FREED] = 0
+
+
+@njit(cache=True)
+def _submit(
+    tasks: Tasks, attempts: Attempts, queues: Queues, progress: Progress, preempts: bool, t: int, now: int
+) -> None:
+    a = current(tasks, t)
+    attempts.submit_us[a] = now
+    attempts.status[a] = SUBMITTED
+    progress.counts[EVENTS] += 1
+    progress.counts[ARRIVED] += 1
+    enqueue(queues, tasks, t, preempts)
+
+
+@njit(cache=True)
+def _begin(
+    nodes: Nodes,
+    classes: Classes,
+    tasks: Tasks,
+    attempts: Attempts,
+    ranking: Ranking,
+    progress: Progress,
+    t: int,
+    n: int,
+    now: int,
+) -> None:
+    occupy(nodes, classes, tasks, t, n, now)
+    mark_changed(ranking, n)
+    progress.at[RUNNING] += 1
+    a = current(tasks, t)
+    if attempts.start_us[a] < 0:
+        attempts.start_us[a] = now
+    attempts.node[a] = n
