@@ -7,6 +7,7 @@ rule and which value.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from traces.tables import ROW_GROUP, open_writer
 ARROW_TYPES = {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "VARCHAR": pa.string()}
 SHOWN = 80  # characters of a value in a message
 KEPT = 4000  # characters of a rejected row that are kept
+CSV_ERROR = re.compile(r"CSV Error on Line: (\d+).*Expected Number of Columns: (\d+) Found: (\d+)", re.DOTALL)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +154,7 @@ class _Rows:
 def _faults(con: duckdb.DuckDBPyConnection, file: Path, query: Query) -> Iterator[tuple[int, Rule, str, str]]:
     """Every row at fault: its physical number, the rule, the value, the row's text."""
     rows = _Rows(file, query)
-    for batch in con.sql(query.faults).to_arrow_reader(ROW_GROUP):
+    for batch in con.cursor().sql(query.faults).to_arrow_reader(ROW_GROUP):  # con may still be reading the rows
         for ordinal, fault, value, line in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             yield rows.physical(ordinal), query.rules[fault - 1], value, line
 
@@ -244,5 +246,11 @@ def explain(file: Path, query: Query, error: Exception) -> TraceFormatError:
                     f"{query.layout.table} has {fields} columns, found {found}", file=file, row=row,
                     fix="Check the format and the table, or download the file again",
                 )  # fmt: skip
+    told = CSV_ERROR.search(str(error))
+    if told:
+        return TraceFormatError(
+            f"the header names {told[2]} columns, found {told[3]}", file=file, row=int(told[1]),
+            fix="Export or download the file again",
+        )  # fmt: skip
     first_line = " ".join(str(error).split())[:300]
     return TraceFormatError(f"cannot be read ({first_line})", file=file, fix="Export or download the file again")

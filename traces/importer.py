@@ -266,7 +266,7 @@ def _assemble(
     rows = {
         table: sum(output.rows for output in group) for table, group in outputs.items() if not table.startswith("_")
     }
-    rejected = {table: sum(output.rejected for output in group) for table, group in outputs.items()}
+    rejected = {table.lstrip("_"): sum(output.rejected for output in group) for table, group in outputs.items()}
     illegal: dict[str, dict[str, int]] = {}
     memory = {"memory_limit": f"{MEMORY_MIB}MiB", "temp_directory": str(staging.scratch)}
     with duckdb.connect(config=memory) as con:
