@@ -100,7 +100,7 @@ def _write_trace(
 
     from traces.synth import calibration as cal
     from traces.synth import tables
-    from traces.synth.jobs import draw_arrivals, draw_residents, join
+    from traces.synth.jobs import draw_arrivals, draw_residents, find_targets, join
     from traces.synth.machines import draw_cell
     from traces.synth.text import ConstraintTexts, JobTexts
     from traces.synth.world import World
@@ -115,6 +115,7 @@ def _write_trace(
     files.append(tables.write_machine_attributes(folder, cell, seed))
     classes = len(cell.classes)
 
+    seen = []
     for window in range(cal.WARM_UP_PARTS):
         since_us = start_us - (cal.WARM_UP_PARTS - window) * cal.PART_US
         jobs = draw_arrivals(window, since_us, since_us + cal.PART_US, machines, classes, seed)
@@ -122,7 +123,11 @@ def _write_trace(
         world.add(jobs)
         for _ in world.run(since_us + cal.PART_US):
             pass
-    residents, successors = draw_residents(world.lacking(cell), machines, end_us, classes, seed)
+        seen.append(world.requested())
+    # Between now and usual: time 0 is as full as recorded, and a small cell's giant job does not displace residents.
+    usual = (seen[-1] + np.mean(seen[len(seen) // 3 :], axis=0)) / 2
+    targets = find_targets(usual, cell.cpu[cell.present].sum(), cell.memory[cell.present].sum())
+    residents, successors = draw_residents(targets, machines, end_us, classes, seed)
     texts.add(residents)
     world.settle(residents, start_us)
     blank = np.random.default_rng([seed, 6])

@@ -21,7 +21,7 @@ WARM_UP_PARTS = 18  # about a day simulated before the snapshot, so that it hold
 # Load.
 # [C] 25 million tasks on 12,500 machines in 29 days; the slice alone has 46 per machine and day ([S]), the month's
 # job_events have 1.25 times the slice's jobs per hour ([J]).
-TASKS_PER_MACHINE_DAY = 68.0
+TASKS_PER_MACHINE_DAY = 72.0
 # [S] CPU and memory that running tasks request at time 0, per tier, as a share of the cell's capacity.
 SNAPSHOT_CPU = {"free": 0.219, "middle": 0.184, "production": 0.664, "monitoring": 0.068}
 SNAPSHOT_MEMORY = {"free": 0.164, "middle": 0.184, "production": 0.555, "monitoring": 0.029}
@@ -74,6 +74,7 @@ PRIORITIES = (
 )
 # [S] 20,010 tasks in the largest job of a 12,477-machine cell; a smaller cell gets proportionally smaller giants.
 LARGEST_JOB_PER_MACHINE = 1.6
+LARGEST_JOB_CPU, LARGEST_JOB_MEMORY = 0.08, 0.136  # [S] what the largest arriving jobs ask of the cell's capacity
 BIG_JOB = 20  # tasks; requests and run times differ between jobs below and from this size
 # Share of jobs below and from 200 tasks: small [S], big [C] for the recorded 15 % of submissions ([S]: 27 % of jobs).
 DIFFERENT_MACHINES = {"small": 0.0135, "big": 0.16}
@@ -154,7 +155,9 @@ DISK_REQUEST = {
 }
 # [S] correlation of log CPU and log memory.
 REQUEST_CORRELATION = {"free": 0.3, "middle": 0.56, "production": 0.55, "monitoring": 0.9}
-CPU_STEP = 1 / 320  # [S] popular CPU sizes are multiples of half of 1/160
+# [S] the popular CPU sizes, to which requests are rounded; eight of them make three quarters of all submissions.
+CPU_SIZES = (0.0, 0.000625, 0.003125, 0.00625, 0.009375, 0.0125, 0.01562, 0.01875, 0.025, 0.03125, 0.0375, 0.05, 0.0625,
+             0.06875, 0.1, 0.125, 0.1875, 0.25, 0.3125, 0.375, 0.4375, 0.5)  # fmt: skip
 MEMORY_STEPS = (0.001554, 0.00795)  # [S] popular memory sizes are multiples of these, below and above 0.0159
 
 # What becomes of a job. [J] of those that arrived and ended: FINISH 57.8 %, KILL 40.6 %, FAIL 1.5 %; [S] by size.

@@ -127,7 +127,8 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     return compiled
 
 
-_PROBES = 48
+_PROBES, _PRODUCTION_PROBES = 48, 400  # production is placed at once, also where only few machines have room
+_PRODUCTION = cal.TIERS.index("production")
 _TIERS = len(cal.TIERS)
 
 
@@ -226,7 +227,7 @@ def find_machine(s: State, job: int) -> int:
     choices = s.candidates_start[kind + 1] - start
     cpu, memory, spread = s.job_cpu[job], s.job_memory[job], s.job_spread[job]
     best, best_load = -1, 0.0
-    for _ in range(_PROBES):
+    for _ in range(_PROBES if s.job_tier[job] < _PRODUCTION else _PRODUCTION_PROBES):
         machine = s.candidates[start + int(draw(s.random) * choices)]
         if not s.machine_up[machine] or s.machine_tasks[machine] >= s.tuning.most_tasks:
             continue

@@ -64,6 +64,16 @@ def largest_job(machines: int) -> int:
     return max(4, int(cal.LARGEST_JOB_PER_MACHINE * machines))
 
 
+def _room(cpu: NDArray[np.float64], memory: NDArray[np.float64], machines: int) -> NDArray[np.int64]:
+    """Return how many tasks of these requests a job may have: jobs of a small cell are small."""
+    count = sum(shape[3] for shape in cal.SHAPES)
+    cell_cpu = machines * sum(shape[0] * shape[3] for shape in cal.SHAPES) / count
+    cell_memory = machines * sum(shape[1] * shape[3] for shape in cal.SHAPES) / count
+    by_cpu = cal.LARGEST_JOB_CPU * cell_cpu / np.maximum(cpu, 1e-6)
+    by_memory = cal.LARGEST_JOB_MEMORY * cell_memory / np.maximum(memory, 1e-6)
+    return np.maximum(1, np.minimum(by_cpu, by_memory)).astype(np.int64)
+
+
 @functools.lru_cache
 def mean_tasks(machines: int) -> float:
     """Tasks per arriving job, when jobs may not outgrow the cell."""
@@ -90,6 +100,7 @@ def draw_arrivals(window: int, start_us: int, end_us: int, machines: int, classe
     size = np.where(tasks >= cal.BIG_JOB, "big", "small")
     tier = np.array([cal.TIERS.index(p.tier) for p in cal.PRIORITIES], np.int8)[row]
     cpu, memory, disk = _draw_requests(rng, tier, size)
+    tasks = np.minimum(tasks, _room(cpu, memory, machines))
     wide = tasks >= cal.DIFFERENT_MACHINES_BIG
     spread = rng.random(count) < np.where(wide, cal.DIFFERENT_MACHINES["big"], cal.DIFFERENT_MACHINES["small"])
     spread &= tasks <= max(1, cal.LARGEST_SPREAD_JOB_PER_MACHINE * machines)
@@ -160,7 +171,8 @@ def _draw_requests(
 
 
 def round_cpu(cpu: NDArray[np.float64]) -> NDArray[np.float64]:
-    return _four_digits(np.where(cpu < cal.CPU_STEP / 2, 0.0, np.rint(cpu / cal.CPU_STEP) * cal.CPU_STEP))
+    sizes = np.array(cal.CPU_SIZES)
+    return sizes[np.searchsorted((sizes[1:] + sizes[:-1]) / 2, cpu)]
 
 
 def round_memory(memory: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -250,6 +262,20 @@ class Target:
     waiting: bool = False
 
 
+def find_targets(requested: NDArray[np.float64], cpu: float, memory: float) -> list[Target]:
+    """Return what residents must add to `requested` (tiers, 2) to make the recorded population of time 0.
+
+    cpu, memory: the cell's capacity.
+    """
+    targets = []
+    for tier, (has_cpu, has_memory) in zip(cal.TIERS, requested.tolist(), strict=True):
+        wants_cpu, wants_memory = cal.SNAPSHOT_CPU[tier] * cpu, cal.SNAPSHOT_MEMORY[tier] * memory
+        targets.append(Target(tier, wants_cpu - has_cpu, max(wants_memory - has_memory, 0.05 * wants_memory)))
+    for tier, share in cal.SNAPSHOT_WAITING_CPU.items():
+        targets.append(Target(tier, share * cpu, share * memory, waiting=True))
+    return targets
+
+
 def draw_residents(targets: list[Target], machines: int, end_us: int, classes: int, seed: int) -> tuple[Jobs, Jobs]:
     """Draw long-running jobs that fill the targets at time 0, and the successors of those that end before `end_us`.
 
@@ -296,13 +322,13 @@ def _draw_resident_batch(
     cpu, memory, disk = _draw_requests(rng, tier, np.full(count, "resident"))
     if monitoring:
         tasks = np.maximum(1, np.rint(np.array(cal.MONITORING_SPREAD) * machines))
-        cpu = round_cpu(np.full(count, target.cpu / tasks.sum()))
+        cpu = _four_digits(np.full(count, target.cpu / tasks.sum()))
         spread = np.ones(count, bool)
     else:
         u = rng.random(count)
         tasks = np.array([quantile(u[j], cal.RESIDENT_SIZE_U, rows[row[j]].tasks) for j in range(count)])
         # A small cell has no room for giants: no job takes more than a quarter of what its tier runs.
-        room = np.maximum(1, 0.25 * target.cpu / np.maximum(cpu, cal.CPU_STEP))
+        room = np.maximum(1, 0.25 * target.cpu / np.maximum(cpu, cal.CPU_SIZES[1]))
         tasks = np.minimum(np.rint(tasks), np.minimum(room, largest_job(machines)))
         wide = tasks >= cal.DIFFERENT_MACHINES_BIG
         spread = rng.random(count) < np.where(wide, cal.RESIDENT_SPREAD["big"], cal.RESIDENT_SPREAD["small"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from traces.synth import calibration as cal
 from traces.synth import engine
-from traces.synth.jobs import FOREVER, NEVER_US, Jobs, Target
+from traces.synth.jobs import FOREVER, NEVER_US, Jobs
 from traces.synth.machines import Cell
 
 _MILLION = 1e6
@@ -84,21 +84,13 @@ class World:
             job_event=np.repeat([engine.SUBMIT, engine.SCHEDULE], [len(jobs), len(started)]).astype(np.int8),
         )
 
-    def lacking(self, cell: Cell) -> list[Target]:
-        """Return what each tier lacks, now, to the recorded population of time 0."""
+    def requested(self) -> NDArray[np.float64]:
+        """Return (tiers, 2): CPU and memory that running tasks request."""
         s = self._state
-        running = np.flatnonzero(s.task_state == engine.RUNNING)
-        job = s.task_job[running]
-        cpu, memory = cell.cpu[cell.present].sum(), cell.memory[cell.present].sum()
-        targets = []
-        for number, tier in enumerate(cal.TIERS):
-            mine = job[s.job_tier[job] == number]
-            has_cpu, has_memory = s.job_cpu[mine].sum() / _MILLION, s.job_memory[mine].sum() / _MILLION
-            wants_cpu, wants_memory = cal.SNAPSHOT_CPU[tier] * cpu, cal.SNAPSHOT_MEMORY[tier] * memory
-            targets.append(Target(tier, wants_cpu - has_cpu, max(wants_memory - has_memory, 0.05 * wants_memory)))
-        for tier, share in cal.SNAPSHOT_WAITING_CPU.items():
-            targets.append(Target(tier, share * cpu, share * memory, waiting=True))
-        return targets
+        job = s.task_job[s.task_state == engine.RUNNING]
+        tier, tiers = s.job_tier[job], len(cal.TIERS)
+        asked = (np.bincount(tier, column[job], tiers) for column in (s.job_cpu, s.job_memory))
+        return np.stack(list(asked), axis=1) / _MILLION
 
     def running_tasks(self) -> tuple[NDArray[np.int64], ...]:
         """Return job, task index, machine and start of every running task, in slot order."""
