@@ -29,6 +29,7 @@ from analytics.replay.drive import SHAPES_EVERY_US
 from analytics.replay.results import TASK_COLUMNS, task_columns
 from analytics.replay.sampling import Samples, new_samples, sample
 from analytics.replay.state import NOWHERE, Nodes, settle
+from analytics.store import query
 from traces.lifecycle import (
     BELIEVED,
     EVICT,
@@ -92,20 +93,14 @@ def replay_recorded(
         chunk = {name: column[:inside] for name, column in chunk.items()}
         if inside == 0:
             break
+        if not done:  # compile on nothing, outside the measured time
+            empty = {name: column[:0] for name, column in chunk.items()}
+            idle = legal_order(empty["time_us"], empty["seat"], empty["event"], world.state, world.last_row)
+            _apply(nodes, samples, *timeline, *world.columns(), *idle, *_columns(empty), window[0])
         began_s = time.process_time()
         order, before, legal = legal_order(chunk["time_us"], chunk["seat"], chunk["event"], world.state, world.last_row)
-        _apply(
-            nodes,
-            samples,
-            *timeline,
-            *world.columns(),
-            order,
-            before,
-            legal,
-            *(chunk[name] for name in ("time_us", "seat", "event", "node", "level", "missing", "stated")),
-            window[0],
-        )
-        cpu_s += time.process_time() - began_s if done else 0.0  # the first chunk pays for the compiler
+        _apply(nodes, samples, *timeline, *world.columns(), order, before, legal, *_columns(chunk), window[0])
+        cpu_s += time.process_time() - began_s
         done += inside
         tick(done / rows)
     _finish(nodes, samples, *timeline, world.waiting, world.counts, window[1])
@@ -237,6 +232,10 @@ def _finish(  # type: ignore[no-untyped-def]
         settle(nodes, n, to_us)
 
 
+def _columns(chunk: Chunk) -> tuple[NDArray[Any], ...]:
+    return tuple(chunk[name] for name in ("time_us", "seat", "event", "node", "level", "missing", "stated"))
+
+
 def _chunks(
     trace: Trace, seats: Seats, machines: NDArray[np.int64], priorities: NDArray[np.int64], resources: tuple[str, ...]
 ) -> Iterator[Chunk]:
@@ -260,7 +259,8 @@ def _chunks(
 
 
 def _filled(column: pa.Array, null: int) -> NDArray[np.int64]:
-    return np.asarray(column.cast(pa.int64()).fill_null(null).to_numpy(zero_copy_only=False))
+    """A copy of our own: compiled code is compiled again for arrays it may not write to, as Arrow's are."""
+    return np.array(column.cast(pa.int64()).fill_null(null).to_numpy(zero_copy_only=False))
 
 
 def _facts_of_tasks(
@@ -318,6 +318,29 @@ def recorded_placements(trace: Trace, window_us: tuple[int, int]) -> Iterator[pa
             if not held.num_rows:
                 held = None
         read += batch.num_rows
+
+
+def measured_use(trace: Trace, found: Recorded) -> dict[str, pa.Array]:
+    """What running tasks used at each instant of the samples, by resource; NULL where no usage row covers it."""
+    if not trace.has("usage"):
+        return {}
+    times = found.samples.time_us
+    rows = duckdb.execute(
+        query("used").replace("{usage}", trace.scan("usage")),
+        {
+            "opens_us": int(times[0]),
+            "closes_us": int(times[-1]),
+            "interval_us": int(times[1] - times[0]) if len(times) > 1 else 1,
+        },
+    ).fetchnumpy()
+    instant = np.asarray(rows["instant"])
+    used = {}
+    for name in set(found.resources) & {"cpu_milli", "memory_mib", "disk_mib"}:
+        values, known = np.zeros(len(times), np.int64), np.zeros(len(times), np.bool_)
+        stated = np.ma.asarray(rows[name])
+        values[instant], known[instant] = stated.filled(0), ~np.ma.getmaskarray(stated)
+        used[name] = pa.array(values, mask=~known)
+    return used
 
 
 def _rows(trace: Trace, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

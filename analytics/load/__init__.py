@@ -36,6 +36,7 @@ class ReplayInput:
     task_rows: NDArray[np.int64]  # (T,) row of every task in the trace's table
     copies: NDArray[np.int16]  # (T,) 0: recorded; 1, 2, ...: added by --scale-load
     priorities: NDArray[np.int64]  # (P,) priority of every level
+    unjudged: int  # tasks whose constraints the trace has no machine attributes for
     shapes: NDArray[np.int64]  # (K, R) the most frequent requests
     shape_weights: NDArray[np.float64]  # (K,) their share of all tasks
 
@@ -51,11 +52,12 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
     if not len(stack.task_rows):
         raise InputError(f"no task of this trace is alive between {window[0]} us and {window[1]} us")
     requests = read_requests(trace, stack.task_rows)
-    copies = _copies_of(requests.columns["job"], options.scale_load)
+    copies = _copies_of(requests.job, options.scale_load)
     stack, copy_of = stack.repeated(copies)
-    requests = requests.repeated(copies)
-    classes, class_of = request_classes(requests, copy_of, resources, machines)
-    priorities, level = np.unique(requests.columns["priority"], return_inverse=True)
+    if not (copies == 1).all():
+        requests = requests.repeated(copies, copy_of)
+    classes, class_of = request_classes(trace, requests, resources, machines, window[0]), requests.class_of
+    priorities, level = _levels(requests.priority)
     shapes, weights = common_shapes(classes.demand, class_of)
     return ReplayInput(
         window_us=window,
@@ -72,6 +74,7 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
         task_rows=stack.task_rows,
         copies=copy_of,
         priorities=priorities,
+        unjudged=requests.unjudged,
         shapes=shapes,
         shape_weights=weights,
     )
@@ -89,10 +92,19 @@ def window_of(trace: Trace, options: ReplayOptions) -> tuple[int, int]:
     return start, end
 
 
+def _levels(priority: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    """The distinct priorities, ascending, and the row of each task's among them."""
+    distinct = np.unique(priority)
+    return distinct.astype(np.int64), np.searchsorted(distinct, priority).astype(np.int16)
+
+
 def _tasks(
-    first: NDArray[np.int64], class_of: NDArray[np.int32], level: NDArray[np.int64], levels: int, has_gpus: bool
+    first: NDArray[np.int64], class_of: NDArray[np.int32], level: NDArray[np.int16], levels: int, has_gpus: bool
 ) -> Tasks:
-    group_keys, group = np.unique(class_of.astype(np.int64) * levels + level, return_inverse=True)
+    keys = class_of.astype(np.int64) * levels + level
+    used = np.bincount(keys) > 0
+    group_keys = np.flatnonzero(used)
+    group = (np.cumsum(used) - 1)[keys]
     count = len(class_of)
     return Tasks(
         first_attempt=first,

@@ -27,6 +27,7 @@ class Machines:
     capacity: dict[str, NDArray[np.int64]]
     devices: NDArray[np.int64]  # (N,) most GPUs ever stated
     models: NDArray[np.object_]  # (N,) GPU model first stated, or None
+    recorded: NDArray[np.int64]  # (N,) id of the recorded machine that it is, or is a copy of
 
     @classmethod
     def read(cls, trace: Trace, options: ReplayOptions) -> Machines:
@@ -62,6 +63,7 @@ class Machines:
             capacity={name: column[rows] for name, column in capacity.items()},
             devices=devices[origin],
             models=by_id[origin],
+            recorded=ids[origin],
         )
 
     def nodes(self, resources: tuple[str, ...], levels: int, from_us: int) -> Nodes:

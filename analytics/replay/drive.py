@@ -56,7 +56,8 @@ def replay(
     scores = ScoreBatch(policy.score)
     choice = engine.UNIFORM if policy.name == "random" else engine.RESCAN if policy.needs_rescan else engine.BEST
     began_s = 0.0
-    for until_us in np.linspace(start_us, end_us, SLICES + 1).astype(np.int64):
+    # The first slice ends before the window opens: nothing happens in it but compilation.
+    for until_us in [start_us - 1, *np.linspace(start_us, end_us, SLICES + 1).astype(np.int64).tolist()]:
         keys, values = engine.advance(
             given.nodes,
             given.classes,
@@ -73,12 +74,11 @@ def replay(
             choice,
             preempts,
             seed,
-            int(until_us),
+            until_us,
         )
-        if until_us == start_us:
-            # The first call places what was running when the window opens; with it goes the compiler's time.
+        if until_us < start_us:
             began_s = time.process_time()
-        tick((int(until_us) - start_us) / (end_us - start_us))
+        tick(max(until_us - start_us, 0) / (end_us - start_us))
     cpu_s = time.process_time() - began_s
     for node in range(len(given.machines)):
         settle(given.nodes, node, end_us)

@@ -69,13 +69,19 @@ def end_names(code: NDArray[np.int8]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32), mask=code == ALIVE), list(ENDS[:ALIVE]))
 
 
-def series(samples: Samples, resources: tuple[str, ...], priorities: NDArray[np.int64], tiers: list[Tier]) -> pa.Table:
-    """One row per instant of the samples."""
+def series(
+    samples: Samples,
+    resources: tuple[str, ...],
+    priorities: NDArray[np.int64],
+    tiers: list[Tier],
+    used: dict[str, pa.Array] | None = None,
+) -> pa.Table:
+    """One row per instant of the samples. used: what was measured at each instant, by resource, where anything was."""
     columns: dict[str, object] = {"time_us": samples.time_us}
     for r, name in enumerate(resources):
         columns[f"capacity_{name}"] = samples.capacity[:, r]
         columns[f"requested_{name}"] = samples.requested[:, r]
-        columns[f"used_{name}"] = pa.nulls(len(samples.time_us), pa.int64())
+        columns[f"used_{name}"] = (used or {}).get(name, pa.nulls(len(samples.time_us), pa.int64()))
         columns[f"stranded_{name}"] = samples.stranded[:, r]
     columns["pending"] = samples.waiting.sum(axis=1)
     for tier in tiers:

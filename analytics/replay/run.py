@@ -12,7 +12,7 @@ import pyarrow as pa
 from analytics.facts import RunCost, RunFacts, describe_machine, installed_versions, trace_facts
 from analytics.load import load_replay
 from analytics.options import ReplayOptions
-from analytics.recorded import recorded_placements, replay_recorded
+from analytics.recorded import measured_use, recorded_placements, replay_recorded
 from analytics.replay import results
 from analytics.replay.drive import replay
 from analytics.runs import refuse_existing, write_run
@@ -46,7 +46,14 @@ def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]
     preempts = policy.preempts if options.preemption == "policy" else options.preemption == "on"
     given = load_replay(trace, options, preempts)
     outcome = replay(given, policy, preempts, options.seed, options.interval_us, tick)
-    facts = _facts(trace, options, given.window_us, given.resources, outcome.counters, {})
+    facts = _facts(
+        trace,
+        options,
+        given.window_us,
+        given.resources,
+        outcome.counters | {"unjudged_constraints": given.unjudged},
+        {},
+    )
     tables: Tables = {
         "placements": results.placements(trace, given),
         "series": results.series(outcome.samples, given.resources, given.priorities, trace.meta.tiers),
@@ -66,7 +73,9 @@ def _recorded(trace: Trace, options: ReplayOptions, tick: Callable[[float], None
     facts = _facts(trace, options, found.window_us, found.resources, found.counters, illegal)
     tables: Tables = {
         "placements": recorded_placements(trace, found.window_us),
-        "series": results.series(found.samples, found.resources, found.priorities, trace.meta.tiers),
+        "series": results.series(
+            found.samples, found.resources, found.priorities, trace.meta.tiers, measured_use(trace, found)
+        ),
         "shapes": results.shapes(found.samples, found.resources, found.shape_weights),
         "nodes": results.node_table(found.nodes, found.machines, found.resources),
     }
