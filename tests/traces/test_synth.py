@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from traces.cli import app
-from traces.synth import SynthError, synthesise
+from traces.synth import SynthError, synthesise, write
 from traces.synth.text import decimal
 
 SMALL_DAYS = 0.5
@@ -337,6 +338,23 @@ def test_existing_folders_are_safe(tmp_path: Path) -> None:
     (mine / "thesis.tex").write_text("precious")
     with pytest.raises(SynthError, match="not a synthetic trace"):
         synthesise(mine, machines=3, days=0.01, force=True)
+
+
+def test_without_the_fast_compressor_the_rows_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synthesise(tmp_path / "fast", machines=5, days=0.05, seed=2)
+    monkeypatch.setattr(write, "_fast", zlib)
+    synthesise(tmp_path / "slow", machines=5, days=0.05, seed=2)
+    for table in ("task_events", "job_events", "task_constraints", "machine_events", "machine_attributes"):
+        assert list(read_rows(tmp_path / "fast", table)) == list(read_rows(tmp_path / "slow", table))
+
+
+def test_a_killed_run_leaves_nothing_that_stops_the_next(tmp_path: Path) -> None:
+    """What a kill leaves is the folder under its working name; nothing stands under the final one."""
+    (tmp_path / "out.partial" / "task_events").mkdir(parents=True)
+    (tmp_path / "out.partial" / "task_events" / "part-00000-of-00009.csv.gz").write_bytes(b"half")
+    synthesise(tmp_path / "out", machines=2, days=0.01)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert len(list((tmp_path / "out" / "task_events").iterdir())) == 1
 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ KILL_AFTER_S = {
 LOOP_RUN_S = (20, 40, 60, 100, 250, 870, 1500, 5000, 10_000, 20_000)  # [S] run time of attempts that fail and come back
 # [C] the life of a looping job (log-normal median and sigma): set so that 25 million tasks make about 150 million
 # events. The slice alone is calmer, with 4.3 events per task and 2.4 % of ends in FAIL.
-LOOP_LIFE_MEDIAN_S, LOOP_LIFE_SIGMA, LOOP_LIFE_MOST_S = 17_000.0, 1.2, 86_400.0
+LOOP_LIFE_MEDIAN_S, LOOP_LIFE_SIGMA, LOOP_LIFE_MOST_S = 22_000.0, 1.2, 86_400.0
 LARGEST_LOOPING_JOB_PER_MACHINE = 0.08  # [S] 986 tasks; a larger job does not loop
 
 DELAY_U = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
