@@ -2,7 +2,7 @@
 
 numba decides by a file's own date whether its machine code is still true, but a compiled loop carries in it the code of
 every function it calls, from other files. After an update of one file the loop would go on with the old code of that
-file and say nothing. So the folder's name holds a checksum of all our sources.
+file and say nothing. So the folder's name holds a checksum of all our sources that hold compiled code.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import os
 import shutil
 from pathlib import Path
 
-KEPT = 3  # folders of other versions that stay, newest first
+KEPT = 8  # folders of other versions that stay, newest first
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("analytics", "scheduler", "traces")
+COMPILED = (b"numba", b"score_function")  # one of these stands in every file that is compiled
 
 
 def use_own_cache() -> None:
@@ -42,5 +43,7 @@ def _checksum() -> str:
     digest = hashlib.sha256()
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+            text = path.read_bytes()
+            if any(word in text for word in COMPILED):
+                digest.update(f"{path.relative_to(ROOT)} {len(text)}\n".encode() + text)
     return digest.hexdigest()[:16]
