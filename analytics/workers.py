@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,8 @@ class Outcome:
 
 def run_replay(options: ReplayOptions, force: bool) -> Path:
     """The replay engine, imported where it runs."""
-    from analytics import replay
-
-    return replay.run_replay(options, force=force)
+    folder: Path = import_module("analytics.replay").run_replay(options, force=force)
+    return folder
 
 
 def run_all(
