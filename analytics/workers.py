@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,9 @@ class Outcome:
 
 def run_replay(options: ReplayOptions, force: bool) -> Path:
     """The replay engine, imported where it runs."""
-    folder: Path = import_module("analytics.replay").run_replay(options, force=force)
-    return folder
+    from analytics import replay
+
+    return replay.run_replay(options, force=force)
 
 
 def run_all(

@@ -5,6 +5,7 @@ Quantiles and the like come from one SQL file each in `sql/`; what the trace has
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ from traces.errors import TraceFormatError
 from traces.schema import Gap, Tier, Trace, Units, open_trace
 from traces.tables import digest_of
 
-MEMORY_LIMIT = "1GiB"
+MEMORY_LIMIT = "3GiB"  # quantiles hold their values; joins go to a temporary folder when they need more
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,10 @@ def check_trace(folder: Path | str) -> CheckReport:
         raise TraceFormatError(
             "the tables were changed after the import", file=trace.folder, fix="Import the trace again"
         )
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as con:
+    with (
+        tempfile.TemporaryDirectory(prefix="stowage-check-") as scratch,
+        duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": scratch}) as con,
+    ):
         return _check(trace, _Questions(trace, con))
 
 

@@ -21,7 +21,7 @@ from traces.errors import TraceFormatError
 from traces.layout import Layout, Query, Rule
 from traces.schema import AFTER_END_US, DUCKDB_TYPES, arrow_schema
 from traces.sources import open_text
-from traces.tables import ROW_GROUP, open_writer
+from traces.tables import ROW_GROUP, open_writer, to_numpy
 
 ARROW_TYPES = {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "VARCHAR": pa.string()}
 SHOWN = 80  # characters of a value in a message
@@ -84,7 +84,7 @@ def _convert(con: duckdb.DuckDBPyConnection, file: Path, query: Query, target: P
     with open_writer(target, query.layout.table, schema) as writer:
         for batch in con.sql(query.rows).to_arrow_reader(ROW_GROUP):
             fault = batch.column(1)
-            found = np.bincount(fault.to_numpy(), minlength=broken.size)
+            found = np.bincount(to_numpy(fault), minlength=broken.size)
             broken += found
             if found[1:].any():
                 if (found[fatal] > 0).any() or strict:
@@ -123,7 +123,7 @@ class _Clock:
     def see(self, batch: pa.RecordBatch) -> None:
         if self.column is None or not batch.num_rows:
             return
-        times = batch.column(self.column).to_numpy()
+        times = to_numpy(batch.column(self.column))
         self.is_sorted &= bool((times[1:] >= times[:-1]).all()) and (
             self.previous is None or int(times[0]) >= self.previous
         )

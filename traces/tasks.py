@@ -34,7 +34,7 @@ from traces.lifecycle import (
     whole_microseconds,
 )
 from traces.schema import EVENTS, arrow_schema, sql_text
-from traces.tables import open_writer
+from traces.tables import from_numpy, open_writer, strings, to_numpy
 
 CHUNK_ROWS = 1 << 20
 BUCKET_SEATS = 1 << 21
@@ -69,7 +69,7 @@ def write_tasks(
 ) -> TaskCounts:
     """Write `tasks.parquet` and `attempts.parquet` into folder; scratch is an empty folder for the buckets."""
     jobs = _jobs(sources, con)
-    seats = Seats.of(_numpy(jobs["job"]), _numpy(jobs["largest"]))
+    seats = Seats.of(to_numpy(jobs["job"]), to_numpy(jobs["largest"]))
     tasks = empty_tasks(seats.count)
     alloc = _Allocs(seats.count)
     buckets = [scratch / f"{start:010}" for start in range(0, seats.count, BUCKET_SEATS)]
@@ -88,7 +88,7 @@ def write_tasks(
         _spool(closed[:ended], buckets)
         progress(order.size)
     del state, last_row
-    tenants = _tenants(jobs["job"], jobs["tenant"], sources.job_events, con, seats)
+    tenants = jobs["tenant"].combine_chunks().dictionary_encode()
     constraints = _constraints(sources.task_constraints, con, seats)
     pods = _pods(sources.pods, seats)
     counted = _write(folder, seats, tasks, buckets, _Columns(tenants, constraints, alloc, pods))
@@ -104,36 +104,19 @@ def _name_illegal(illegal: NDArray[np.int64]) -> dict[str, dict[str, int]]:
     }  # fmt: skip
 
 
-def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=False))
-
-
 def _scan(files: Sequence[Path]) -> str:
     return f"read_parquet([{', '.join(sql_text(str(file)) for file in files)}])"
 
 
 def _jobs(sources: TaskSources, con: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Per job its largest task index and its tenant."""
-    largest_and_tenant = "max(task_index) AS largest, min(nullif(tenant, '')) AS tenant"
-    query = f"SELECT job, {largest_and_tenant} FROM {_scan(sources.task_events)} GROUP BY job ORDER BY job"
-    return con.sql(query).to_arrow_table()
-
-
-def _tenants(
-    job: pa.ChunkedArray, own: pa.ChunkedArray, job_events: Sequence[Path], con: duckdb.DuckDBPyConnection, seats: Seats
-) -> pa.DictionaryArray:
-    """(J,) the tenant of each job in seat order: as its task events say, else as its job events do, else ''."""
-    if own.null_count and job_events:
-        named = con.sql(
-            f"SELECT job, min(nullif(tenant, '')) AS tenant FROM {_scan(job_events)} GROUP BY job"
-        ).to_arrow_table()
-        found = np.searchsorted(seats.job, _numpy(named["job"]))
-        known = (found < seats.job.size) & (seats.job[np.minimum(found, seats.job.size - 1)] == _numpy(named["job"]))
-        take = np.full(seats.job.size, -1, np.int64)
-        take[found[known]] = np.flatnonzero(known)
-        own = pc.coalesce(own.combine_chunks(), named["tenant"].combine_chunks().take(pa.array(take, mask=take < 0)))
-    encoded = pc.fill_null(own, "").dictionary_encode()
-    return encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    """Per job, sorted, its largest task index and its tenant: as its task events say, else its job events, else ''."""
+    tenant = "min(nullif(tenant, '')) AS tenant"
+    query = f"SELECT job, max(task_index) AS largest, {tenant} FROM {_scan(sources.task_events)} GROUP BY job"
+    if sources.job_events:
+        named = f"SELECT job, {tenant} FROM {_scan(sources.job_events)} GROUP BY job"
+        query = f"""SELECT job, largest, coalesce(own.tenant, named.tenant) AS tenant
+            FROM ({query}) AS own LEFT JOIN ({named}) AS named USING (job)"""
+    return con.sql(f"SELECT job, largest, coalesce(tenant, '') AS tenant FROM ({query}) ORDER BY job").to_arrow_table()
 
 
 def _constraints(files: Sequence[Path], con: duckdb.DuckDBPyConnection, seats: Seats) -> NDArray[np.int32] | None:
@@ -144,7 +127,7 @@ def _constraints(files: Sequence[Path], con: duckdb.DuckDBPyConnection, seats: S
     query = f"""SELECT job, task_index, count(*)::INTEGER AS n FROM (
         SELECT DISTINCT job, task_index, operator, attribute, value FROM {_scan(files)}) GROUP BY ALL"""
     for batch in con.sql(query).to_arrow_reader(CHUNK_ROWS):
-        job, index, n = (column.to_numpy() for column in batch.columns)
+        job, index, n = map(to_numpy, batch.columns)
         seat = seats.find(job, index)
         counts[seat[seat >= 0]] = n[seat >= 0]
     return counts
@@ -170,7 +153,7 @@ def _pods(files: Sequence[Path], seats: Seats) -> tuple[pa.Table, NDArray[np.int
         return None
     table = pa.concat_tables(pq.read_table(file) for file in files)
     row = np.full(seats.count, -1, np.int64)
-    row[seats.find(_numpy(table["job"]), _numpy(table["task_index"]))] = np.arange(len(table))
+    row[seats.find(to_numpy(table["job"]), to_numpy(table["task_index"]))] = np.arange(len(table))
     return table, row
 
 
@@ -191,10 +174,12 @@ def _event_chunks(files: Sequence[Path]) -> Iterator[Chunk]:
 def _array(column: pa.Array, name: str, empty: int) -> NDArray[Any]:
     if name == "event":
         codes = np.array([EVENTS.index(event) for event in column.dictionary.to_pylist()], np.int8)
-        return np.asarray(codes[column.indices.to_numpy()])
+        return np.asarray(codes[to_numpy(column.indices)])
     if name == "different_machines":
         column = column.cast(pa.int8())
-    values = column.fill_null(empty).to_numpy(zero_copy_only=False)
+    if column.null_count:
+        column = column.fill_null(from_numpy(np.array([empty], str(column.type)))[0])
+    values = to_numpy(column)
     if name in ("cpu_milli", "memory_mib", "disk_mib"):
         values = np.minimum(values, INT32_MAX).astype(np.int32)
     return np.asarray(values)
@@ -240,35 +225,38 @@ def _write(
     return rows, attempts
 
 
-def _nullable(values: NDArray[Any], is_null: NDArray[np.bool_], type_: pa.DataType | None = None) -> pa.Array:
-    return pa.array(values, mask=is_null, type=type_)
-
-
 def _task_table(task: NDArray[np.void], seat: NDArray[np.int64], seats: Seats, columns: _Columns) -> pa.Table:
     """The `tasks` rows of the seats given, which all have a task."""
     job = seats.jobs_of(seat)
     unknown_run = (task["run_us"] == NO_TIME) | ((task["open"] == 1) & (task["schedule_us"] != NO_TIME))
     stated = {
-        name: _nullable(task[name], task[name] == NOT_STATED)
+        name: from_numpy(task[name], task[name] == NOT_STATED)
         for name in ("scheduling_class", "cpu_milli", "memory_mib", "disk_mib")
     }
     alloc = np.zeros(seat.size, np.int64) if columns.alloc.of is None else columns.alloc.of[seat]
     found = {
         "job": seats.job[job],
         "task_index": seat - seats.offset[job],
-        "tenant": columns.tenants.take(pa.array(job)),
+        "tenant": columns.tenants.take(from_numpy(job)),
         "priority": task["priority"],
         "different_machines": task["different_machines"] == 1,
         "first_submit_us": task["first_submit_us"],
-        "run_us": _nullable(task["run_us"], unknown_run),
+        "run_us": from_numpy(task["run_us"], unknown_run),
         "attempts": task["attempts"],
         "constraints": np.zeros(seat.size, np.int32) if columns.constraints is None else columns.constraints[seat],
-        "alloc": _nullable(alloc, alloc == 0),
+        "alloc": from_numpy(alloc, alloc == 0),
         **stated,
         **_pod_columns(seat, columns.pods),
     }
-    schema = arrow_schema("tasks")
-    return pa.table([pa.array(found[field.name]).cast(field.type) for field in schema], schema=schema)
+    return _table("tasks", found)
+
+
+def _table(name: str, columns: dict[str, Any]) -> pa.Table:
+    """A canonical table of numpy and Arrow columns."""
+    schema = arrow_schema(name)
+    arrays = [columns[field.name] for field in schema]
+    arrays = [from_numpy(array) if isinstance(array, np.ndarray) else array for array in arrays]
+    return pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
 
 
 def _pod_columns(seat: NDArray[np.int64], pods: tuple[pa.Table, NDArray[np.int64]] | None) -> dict[str, Any]:
@@ -277,7 +265,7 @@ def _pod_columns(seat: NDArray[np.int64], pods: tuple[pa.Table, NDArray[np.int64
         return {"name": nothing, "gpus": np.zeros(seat.size, np.int32), "gpu_milli": np.zeros(seat.size, np.int32),
                 "gpu_models": nothing}  # fmt: skip
     table, row = pods
-    taken = table.take(pa.array(row[seat], mask=row[seat] < 0))
+    taken = table.take(from_numpy(row[seat], row[seat] < 0))
     return {
         "name": taken["name"].combine_chunks(), "gpus": pc.fill_null(taken["gpus"], 0).combine_chunks(),
         "gpu_milli": pc.fill_null(taken["gpu_milli"], 0).combine_chunks(),
@@ -307,10 +295,9 @@ def _attempt_table(
         "task": np.repeat(first_row + np.arange(seen.size), count[seen]),
         "attempt": np.arange(place.size) - np.repeat(first, count),
         "submit_us": column(closed["submit_us"], slot["submit_us"][alive]),
-        "schedule_us": _nullable(schedule, schedule == NO_TIME),
-        "end_us": _nullable(column(closed["end_us"], NO_TIME), end < 0),
-        "end": pa.DictionaryArray.from_arrays(_nullable(end, end < 0), pa.array(EVENTS)),
-        "machine": _nullable(machine, machine == NO_MACHINE),
+        "schedule_us": from_numpy(schedule, schedule == NO_TIME),
+        "end_us": from_numpy(column(closed["end_us"], NO_TIME), end < 0),
+        "end": pa.DictionaryArray.from_arrays(from_numpy(end, end < 0), strings(EVENTS)),
+        "machine": from_numpy(machine, machine == NO_MACHINE),
     }
-    schema = arrow_schema("attempts")
-    return pa.table([pa.array(found[field.name]).cast(field.type) for field in schema], schema=schema)
+    return _table("attempts", found)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from analytics.facts import RunCost, RunFacts, TraceFacts, installed_versions, trace_facts
 from analytics.options import ReplayOptions
 from analytics.runs import result_columns, write_run
-from traces.schema import PLAIN_UNITS, Meta, Tier, write_meta
+from traces.schema import PLAIN_UNITS, Meta, Tier, arrow_schema, write_meta
 
 S = 1_000_000
 TIERS = (Tier("free", 0, 1), Tier("middle", 2, 8), Tier("production", 9, 10))
@@ -152,3 +154,51 @@ def pretend_replay(options: ReplayOptions, force: bool) -> Path:
     machines = [{"node": n, "busy_s": 1.0, "share_cpu_milli": 0.5, "share_memory_mib": 0.5} for n in range(nodes)]
     write_run(options.out, facts, some_tables(rows, nodes=machines), COST, force=force)
     return options.out
+
+
+def a_loaded_trace(folder: Path, machines: int = 8, tasks: int = 200, seed: int = 0) -> Path:
+    """A trace the engine can replay: equal machines, tasks that come within 900 s and overfill them at times."""
+    draw = random.Random(seed)
+    submits_us = sorted(draw.randrange(900 * S) for _ in range(tasks))
+    runs_us = [draw.randrange(10 * S, 300 * S) for _ in range(tasks)]
+    cores = [draw.choice([500, 1000, 4000]) for _ in range(tasks)]
+    table_rows: dict[str, list[dict[str, Any]]] = {
+        "machines": [
+            {"time_us": 0, "machine": n, "event": "ADD", "cpu_milli": 8000, "memory_mib": 16384, "gpus": 0}
+            for n in range(machines)
+        ],
+        "tasks": [
+            {
+                "job": n // 4,
+                "task_index": n % 4,
+                "tenant": "abc"[n // 4 % 3],
+                "priority": draw.choice([0, 4, 9]),
+                "cpu_milli": cores[n],
+                "memory_mib": 2 * cores[n],
+                "gpus": 0,
+                "gpu_milli": 0,
+                "different_machines": False,
+                "first_submit_us": submits_us[n],
+                "run_us": runs_us[n],
+                "attempts": 1,
+                "constraints": 0,
+            }
+            for n in range(tasks)
+        ],
+        "attempts": [
+            {
+                "task": n,
+                "attempt": 0,
+                "submit_us": submits_us[n],
+                "schedule_us": submits_us[n],
+                "end_us": submits_us[n] + runs_us[n],
+                "end": "FINISH",
+                "machine": n % machines,
+            }
+            for n in range(tasks)
+        ],
+    }
+    a_trace(folder, digest=f"{seed:064d}", rows={name: len(rows) for name, rows in table_rows.items()})
+    for name, rows in table_rows.items():
+        pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(name)), folder / f"{name}.parquet")
+    return folder

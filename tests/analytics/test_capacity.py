@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import RECORDED_NODES, S, a_trace, pretend_replay
+from typer.testing import CliRunner
 
+import stowage
 from analytics import capacity
 from analytics.capacity import Capacity, find_capacity
 from analytics.errors import InputError, StudyFailed
@@ -79,3 +82,15 @@ def test_failed_replay_fails_the_search(tmp_path: Path) -> None:
 def test_size_above_the_answer_that_breaks_the_limit_is_reported(tmp_path: Path) -> None:
     tried = [capacity.Tried(n, float(n), 0, ok) for n, ok in ((10, False), (11, True), (20, False), (40, True))]
     assert capacity._sizes_above_that_break(tried, 11) == ["20"]
+
+
+def test_command_prints_table_and_json(tmp_path: Path) -> None:
+    search(tmp_path, 160)  # its runs are found again: the command itself replays nothing
+    words = ["capacity", str(tmp_path / "trace"), "--policy", "best-fit", "--tier", "production", "--delay-p99", "160s"]
+    words += ["-o", str(tmp_path / "runs"), "--workers", "1"]
+    table = CliRunner().invoke(stowage.app, words)
+    assert table.exit_code == 0, table.output
+    assert "25 of the recorded 40 nodes keep the p99 delay of production within 2m40s" in table.stdout
+    found = json.loads(CliRunner().invoke(stowage.app, [*words, "--json"]).stdout)
+    assert found["nodes"] == 25
+    assert {"nodes": 24, "delay_p99_s": 166.667, "never_placed": 0, "ok": False} in found["searched"]

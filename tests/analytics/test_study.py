@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import a_trace, pretend_replay
+from builders import a_loaded_trace, a_trace, pretend_replay
+from typer.testing import CliRunner
 
+import stowage
 from analytics import workers as workers_module
 from analytics.errors import InputError, StudyFailed
-from analytics.options import ClusterSize, MachineShape
-from analytics.runs import cost_path
+from analytics.options import ClusterSize, MachineShape, ReplayOptions
+from analytics.replay import run_replay
+from analytics.runs import cost_path, read_run
 from analytics.study import INDEX, Progress, Study, read_study, run_study
 from traces.errors import TraceFormatError
 
@@ -197,6 +200,23 @@ def test_cluster_gives_the_same_bytes_as_local_processes(tmp_path: Path, dask_ad
     assert all(cost_path(cell.out).exists() for cell in far.cells)
 
 
+def test_engine_gives_the_same_bytes_wherever_it_runs(tmp_path: Path, dask_address: str) -> None:
+    a_loaded_trace(tmp_path / "trace")
+    text = 'policies = ["random"]\nnodes = ["x0.75"]\nseeds = [3, 4]'
+    run_replay(
+        ReplayOptions(tmp_path / "trace", tmp_path / "warm", policy="random")
+    )  # compiles once, for every process after it
+    studies = []
+    for name, options in (("one", {"workers": 1}), ("two", {"workers": 2}), ("far", {"cluster": dask_address})):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(f'trace = "trace"\nout = "{name}"\n{text}\n')
+        studies.append(read_study(path))
+        assert len(list(run_study(studies[-1], **options))) == 2  # type: ignore[arg-type]
+    one, two, far = (bytes_under(study.out) for study in studies)
+    assert one == two == far
+    assert read_run(studies[0].cells[0].out).digest != read_run(studies[0].cells[1].out).digest
+
+
 def test_failure_on_the_cluster_is_reported(tmp_path: Path, dask_address: str) -> None:
     study = read(a_study(tmp_path, 'policies = ["broken", "best-fit"]'))
     with pytest.raises(StudyFailed, match="cannot decide"):
@@ -218,3 +238,15 @@ def test_cluster_that_does_not_answer_is_refused(tmp_path: Path, address: str, m
     monkeypatch.setattr(workers_module, "CONNECT_TIMEOUT_S", 1)
     with pytest.raises(InputError, match="no Dask scheduler answers"):
         run(read(a_study(tmp_path)), cluster=address)
+
+
+def test_command_keeps_what_is_there_and_prints_table_and_json(tmp_path: Path) -> None:
+    path = a_study(tmp_path, STUDY)
+    run(read(path), workers=2)
+    table = CliRunner().invoke(stowage.app, ["sweep", str(path)])
+    assert table.exit_code == 0, table.output
+    assert "worst-fit_x0.5_load1_seed0" in table.stdout
+    assert "4 kept, 0 replayed" in table.stdout
+    assert "[4/4] worst-fit_x0.5_load1_seed0: kept" in table.stderr
+    found = json.loads(CliRunner().invoke(stowage.app, ["sweep", str(path), "--json"]).stdout)
+    assert (found["kept"], found["ran"], len(found["cells"])) == (4, 0, 4)
