@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr while a step goes on; silent where stderr is no terminal."""
+    """What goes on, on stderr: a bar on a terminal, else a line each tenth of a step that takes over two seconds."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         steps: dict[str, Any] = {}
 
         def report(step: str, done: int, of: int) -> None:
@@ -36,6 +40,20 @@ def show_progress() -> Iterator[Callable[[str, int, int], None]]:
             bars.update(steps[step], completed=done, total=of)
 
         yield report
+
+
+def _lines() -> Callable[[str, int, int], None]:
+    began: dict[str, float] = {}
+    told: dict[str, int] = {}
+
+    def report(step: str, done: int, of: int) -> None:
+        tenth = 10 * done // max(of, 1)
+        is_long = time.monotonic() - began.setdefault(step, time.monotonic()) > 2
+        if is_long and tenth > told.get(step, 0):
+            told[step] = tenth
+            print(f"{step}: {10 * tenth} %", file=sys.stderr, flush=True)
+
+    return report
 
 
 def print_json(content: Any) -> None:
