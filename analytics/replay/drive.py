@@ -11,7 +11,7 @@ import numpy as np
 from analytics.load import ReplayInput
 from analytics.replay import engine
 from analytics.replay.queues import Queues, new_queues
-from analytics.replay.ranking import ScoreBatch, new_ranking
+from analytics.replay.ranking import new_ranking, score_batch_of
 from analytics.replay.sampling import Samples, new_samples
 from analytics.replay.state import settle
 from scheduler.core.policies import Policy
@@ -53,7 +53,7 @@ def replay(
     ranking = new_ranking(len(given.machines), len(given.classes.demand))
     progress = engine.new_progress(len(given.machines))
     keys, values = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)
-    scores = ScoreBatch(policy.score)
+    scores = score_batch_of(policy.score)
     choice = engine.UNIFORM if policy.name == "random" else engine.RESCAN if policy.needs_rescan else engine.BEST
     began_s = 0.0
     # The first slice ends before the window opens: nothing happens in it but compilation.

@@ -10,6 +10,7 @@ Ties go to the lowest row, and rows are sorted by machine id.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from analytics.replay.state import Classes, Nodes, fits, has_room
 
 BLOCK = 128  # nodes per block of the two-level maximum: sqrt(12,500), rounded to a power of two
 SLOT_MEMORY = 96 << 20  # bytes of kept scores, for all classes together
-LOG_LENGTH = 1 << 16
+LOG_LENGTH = 1 << 16  # a power of two
 
 # Scores of several nodes in one call, because a call through a pointer costs more than a score.
 BATCH_SIGNATURE = void(
@@ -51,6 +52,12 @@ class ScoreBatch(WrapperAddressProtocol):
         return BATCH_SIGNATURE
 
 
+@functools.cache
+def score_batch_of(score: Callable[..., float]) -> ScoreBatch:
+    """The batch of a score, compiled once per process: that takes longer than the replay of a small trace."""
+    return ScoreBatch(score)
+
+
 class Ranking(NamedTuple):
     """Kept scores of up to K classes over N nodes in B blocks, and the log of changed nodes."""
 
@@ -60,7 +67,7 @@ class Ranking(NamedTuple):
     slot_of: NDArray[np.int32]  # (C,)
     used: NDArray[np.int64]  # (K,) when the slot was last asked
     synced: NDArray[np.int64]  # (K,) log position up to which it is true
-    log: NDArray[np.int32]  # (LOG_LENGTH,)
+    log: NDArray[np.int32]  # (L,) ring of the nodes changed last; L is a power of two
     position: NDArray[np.int64]  # (2,) changes logged; questions asked
     rows: NDArray[np.int64]  # (N,) scratch
     scores: NDArray[np.float64]  # (N,) scratch
@@ -87,7 +94,7 @@ def new_ranking(nodes: int, classes: int) -> Ranking:
 @njit(cache=True)
 def mark_changed(ranking: Ranking, n: int) -> None:
     """Node `n` has other free room than before."""
-    ranking.log[ranking.position[0] % LOG_LENGTH] = n
+    ranking.log[ranking.position[0] & (ranking.log.shape[0] - 1)] = n
     ranking.position[0] += 1
 
 
@@ -98,7 +105,7 @@ def best_node(
     """The feasible node that scores highest for class `c`, or -1."""
     slot = _slot_for(ranking, c)
     changes = ranking.position[0] - ranking.synced[slot]
-    if rescan or changes > min(LOG_LENGTH, ranking.score.shape[1] // 2):
+    if rescan or changes > min(ranking.log.shape[0], ranking.score.shape[1] // 2):
         _build(ranking, nodes, classes, c, slot, score_batch, draw)
     elif changes > 0:
         _sync(ranking, nodes, classes, c, slot, score_batch, draw)
@@ -127,7 +134,7 @@ def _slot_for(ranking: Ranking, c: int) -> int:
             ranking.slot_of[ranking.class_of[slot]] = -1
         ranking.class_of[slot] = c
         ranking.slot_of[c] = slot
-        ranking.synced[slot] = ranking.position[0] - LOG_LENGTH - 1
+        ranking.synced[slot] = ranking.position[0] - ranking.log.shape[0] - 1
     ranking.position[1] += 1
     ranking.used[slot] = ranking.position[1]
     return slot
@@ -192,7 +199,7 @@ def _sync(ranking: Ranking, nodes: Nodes, classes: Classes, c: int, slot: int, s
     has_more_rules = classes.mask[c] >= 0 or classes.spread[c] >= 0 or classes.gpus[c] > 0
     count = 0
     for i in range(ranking.synced[slot], ranking.position[0]):
-        n = log[i % LOG_LENGTH]
+        n = log[i & (log.shape[0] - 1)]
         if (
             up[n]
             and has_room(requested, allocatable, demand, c, n)
