@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from analytics.load import window_of
 from analytics.load.attempts import batches
-from analytics.load.machines import RESOURCES, Machines
+from analytics.load.machines import Machines
 from analytics.load.requests import COMMON_SHAPES
 from analytics.options import ReplayOptions
 from analytics.replay.drive import SHAPES_EVERY_US
@@ -72,7 +72,7 @@ def replay_recorded(
     """Apply the recording over the window of `options`."""
     window = window_of(trace, options)
     machines = Machines.read(trace, options)
-    resources = tuple(name for name in RESOURCES if name != "gpu_milli" and machines.capacity[name].any())
+    resources = tuple(name for name in machines.offered() if name != "gpu_milli")
     shapes, weights, priorities = _facts_of_tasks(trace, resources)
     nodes = machines.nodes(resources, 0, window[0])
     samples = new_samples(

@@ -1,6 +1,6 @@
 """A canonical trace as the columns that the what-if engine runs on.
 
-Of a month of Google's trace only what the loop needs is ever in memory: about 32 bytes an attempt and 41 bytes a task.
+Of a month of Google's trace only what the loop needs is ever in memory: about 32 bytes an attempt and 42 bytes a task.
 Resources that no machine of the trace states a capacity for (disk in Google's 2011 trace) are not on the axis.
 """
 
@@ -45,9 +45,11 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
     """Read what `options` asks for. Raises InputError when nothing is left to replay."""
     window = window_of(trace, options)
     machines = Machines.read(trace, options)
-    resources = tuple(name for name in RESOURCES if machines.capacity[name].any())
-    if not resources:
+    offered = machines.offered()
+    if not offered:
         raise InputError("no machine of this trace states a capacity: there is nothing to replay on")
+    # Policies find CPU and memory in the first two columns, whether or not anybody offers them.
+    resources = tuple(name for name in RESOURCES if name in offered or name in RESOURCES[:2])
     stack = read_attempts(trace, window, machines.ids, options.initial == "recorded")
     if not len(stack.task_rows):
         raise InputError(f"no task of this trace is alive between {window[0]} us and {window[1]} us")
@@ -59,15 +61,16 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
     classes, class_of = request_classes(trace, requests, resources, machines, window[0]), requests.class_of
     priorities, level = _levels(requests.priority)
     shapes, weights = common_shapes(classes.demand, class_of)
+    arrivals = np.argsort(stack.submit_us[stack.first[:-1]], kind="stable").astype(np.int32)
     return ReplayInput(
         window_us=window,
         resources=resources,
         nodes=machines.nodes(resources, len(priorities) if preempts else 0, window[0]),
         classes=classes,
-        tasks=_tasks(stack.first, class_of, level, len(priorities), "gpu_milli" in resources),
-        attempts=stack.attempts(),
+        tasks=_tasks(stack.first, class_of, level, len(priorities), bool(classes.gpus.any())),
+        attempts=stack.attempts(window[0]),
         timeline=Timeline(
-            np.argsort(stack.submit_us[stack.first[:-1]], kind="stable").astype(np.int32),
+            arrivals,
             *machines.events(resources, dict(options.overcommit), window[0]),
         ),
         machines=machines.ids,
@@ -114,7 +117,7 @@ def _tasks(
         after=np.full(count, NOWHERE, np.int32),
         before=np.full(count, NOWHERE, np.int32),
         arrival=np.zeros(count, np.int64),
-        epoch=np.zeros(count, np.uint8),
+        epoch=np.zeros(count, np.uint16),
         device_mask=np.zeros(count if has_gpus else 0, np.int64),
         class_of_group=(group_keys // levels).astype(np.int32),
         level_of_group=(group_keys % levels).astype(np.int16),

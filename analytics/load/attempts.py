@@ -34,7 +34,7 @@ class AttemptStack:
 
     task_rows: NDArray[np.int64]  # (T,)
     first: NDArray[np.int64]  # (T + 1,)
-    submit_us: NDArray[np.int64]
+    submit_us: NDArray[np.int64]  # of a task's first attempt as recorded, perhaps before the window; then gaps
     until_us: NDArray[np.int64]
     node: NDArray[np.int32]
     end: NDArray[np.int8]
@@ -63,8 +63,10 @@ class AttemptStack:
         )
         return stack, copy_of
 
-    def attempts(self) -> Attempts:
-        count = len(self.submit_us)
+    def attempts(self, from_us: int) -> Attempts:
+        """As the engine wants them; what was submitted before the window arrives as it opens (changed in place)."""
+        count, first = len(self.submit_us), self.first[:-1]
+        self.submit_us[first] = np.maximum(self.submit_us[first], from_us)
         return Attempts(
             submit_us=self.submit_us,
             start_us=np.full(count, -1, np.int64),
@@ -185,7 +187,7 @@ def _emit(state, from_us, until, end, end_us, task_rows, first, out_submit, out_
         task_rows[state[TASKS]] = state[TASK]
         first[state[TASKS]] = row
         state[TASKS] += 1
-        out_submit[row] = max(state[SUBMIT], from_us)
+        out_submit[row] = state[SUBMIT]
     else:
         out_submit[row] = max(state[SUBMIT] - state[LAST_END], 0)
     out_until[row] = until

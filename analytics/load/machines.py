@@ -66,6 +66,10 @@ class Machines:
             recorded=ids[origin],
         )
 
+    def offered(self) -> tuple[str, ...]:
+        """The resources that some machine states a capacity for; nobody can be held to the others."""
+        return tuple(name for name in RESOURCES if self.capacity[name].any())
+
     def nodes(self, resources: tuple[str, ...], levels: int, from_us: int) -> Nodes:
         """The cluster before any machine is there."""
         count, axis = len(self.ids), len(resources)
@@ -91,7 +95,7 @@ class Machines:
         self, resources: tuple[str, ...], overcommit: dict[str, float], from_us: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64]]:
         """Time, node, whether it is there afterwards, its room with over-commitment; the past moved to `from_us`."""
-        unknown = set(overcommit) - set(resources)
+        unknown = set(overcommit) - set(self.offered())
         if unknown:
             raise InputError(f"over-commitment of {', '.join(sorted(unknown))}, which this trace does not have")
         factor = np.array([overcommit.get(name, 1.0) for name in resources])

@@ -90,6 +90,7 @@ def request_classes(
     """The distinct requests as the engine wants them."""
     column = dict(zip(_KEY, requests.kinds.T, strict=True))
     whole = {**column, "gpu_milli": column["gpu_milli"] * column["gpus"]}
+    whole |= {name: np.zeros_like(whole[name]) for name in set(resources) - set(machines.offered())}
     asked = np.stack([column["cpu_milli"], column["memory_mib"]], axis=1)
     masks = Interner(2)
     mask = masks.number(np.stack([column["gpu_models"], column["wish"]], axis=1))

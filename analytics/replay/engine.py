@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from analytics.replay.heap import grown, pop, push
-from analytics.replay.preemption import find_preemption
+from analytics.replay.preemption import find_preemption, level_to_clear
 from analytics.replay.queues import Queues, block, enqueue, leave_queue, make_ready, next_group, unblock_fitting
 from analytics.replay.ranking import Ranking, best_node, mark_changed
 from analytics.replay.sampling import Samples, sample
@@ -65,7 +65,7 @@ NEXT_ARRIVAL, NEXT_MACHINE, TIMERS, FREED, RUNNING, DECISION = range(6)
 EVENTS, PLACEMENTS, EVICTIONS, PREEMPTIONS, REFUSALS, ENDS, ARRIVED = range(7)
 # kinds of timer, in the order they are served within one instant
 END, CANCEL, RESUBMIT = range(3)
-KIND_SHIFT, EPOCH_SHIFT = 48, 40  # value of a timer: kind, epoch, task
+KIND_SHIFT, EPOCH_SHIFT = 56, 40  # value of a timer: kind, epoch, task
 # how a policy picks
 BEST, RESCAN, UNIFORM = range(3)
 
@@ -110,14 +110,13 @@ def _displace(
     queues: Queues,
     ranking: Ranking,
     progress: Progress,
-    preempts: bool,
     t: int,
     now: int,
 ) -> None:
     """Task `t` loses its node and waits again from the end of its group."""
     _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
     progress.at[RUNNING] -= 1
-    enqueue(queues, tasks, t, preempts)
+    enqueue(queues, tasks, t)
 
 
 @njit(cache=True)
@@ -130,7 +129,6 @@ def _apply_machine(
     ranking: Ranking,
     progress: Progress,
     timeline: Timeline,
-    preempts: bool,
     e: int,
     now: int,
 ) -> None:
@@ -143,7 +141,7 @@ def _apply_machine(
             t = nodes.first_task[n]
             _count(attempts.evictions, current(tasks, t))
             progress.counts[EVICTIONS] += 1
-            _displace(nodes, classes, tasks, queues, ranking, progress, preempts, t, now)
+            _displace(nodes, classes, tasks, queues, ranking, progress, t, now)
     _free(progress, ranking, n)
 
 
@@ -182,6 +180,15 @@ def _freed_that_fits(nodes: Nodes, classes: Classes, progress: Progress, c: int)
             if found == 2:
                 break
     return node, found
+
+
+@njit(cache=True)
+def _may_clear(nodes: Nodes, classes: Classes, progress: Progress, c: int, level: int) -> bool:
+    """Whether class `c` could clear any node freed at this instant; the others have not changed for it."""
+    for i in range(progress.at[FREED]):  # noqa: SIM110  numba compiles no generator
+        if level_to_clear(nodes, classes, c, level, progress.freed[i]) >= 0:
+            return True
+    return False
 
 
 @njit(cache=True)
@@ -245,7 +252,6 @@ def advance(
                         ranking,
                         progress,
                         timeline,
-                        preempts,
                         at[NEXT_MACHINE],
                         now,
                     )
@@ -259,14 +265,14 @@ def advance(
             at[TIMERS] = pop(timer_keys, timer_values, at[TIMERS])
             t = value & 0xFFFFFFFF
             if kind == RESUBMIT:
-                _submit(tasks, attempts, queues, progress, preempts, t, now)
+                _submit(tasks, attempts, queues, progress, t, now)
                 if attempts.until_us[current(tasks, t)] < 0:
                     leaves = max(now, -attempts.until_us[current(tasks, t)] - 1)
                     if at[TIMERS] == timer_keys.shape[0]:
                         timer_keys, timer_values = grown(timer_keys), grown(timer_values)
                     at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], leaves, (CANCEL << KIND_SHIFT) | t)
                 continue
-            if kind == END and (value >> EPOCH_SHIFT) & 0xFF != tasks.epoch[t]:
+            if kind == END and (value >> EPOCH_SHIFT) & 0xFFFF != tasks.epoch[t]:
                 continue
             a = current(tasks, t)
             if tasks.node[t] == WAITING:
@@ -306,7 +312,7 @@ def advance(
                 if 0 <= attempts.until_us[a] < FOREVER:
                     leaves = now + attempts.until_us[a]
             else:
-                _submit(tasks, attempts, queues, progress, preempts, t, now)
+                _submit(tasks, attempts, queues, progress, t, now)
             if attempts.until_us[a] < 0:
                 leaves = max(now, -attempts.until_us[a] - 1)
                 kind = CANCEL
@@ -317,9 +323,9 @@ def advance(
                 at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], leaves, value)
 
         for i in range(at[FREED]):
-            unblock_fitting(queues, nodes, classes, tasks, progress.freed[i])
+            unblock_fitting(queues, nodes, classes, tasks, progress.freed[i], preempts)
         while True:
-            g = next_group(queues)
+            g = next_group(queues, tasks)
             if g < 0:
                 break
             t = queues.head[g]
@@ -332,13 +338,14 @@ def advance(
             if candidates > 1:
                 at[DECISION] += 1
                 n = _pick(nodes, classes, ranking, c, score_batch, choice, _mix(seed, at[DECISION]))
-            if n < 0 and not is_retry and preempts and tasks.level_of_group[g] > 0:
-                n, victims = find_preemption(nodes, classes, tasks, c, tasks.level_of_group[g], progress.victims)
+            level = tasks.level_of_group[g]
+            if n < 0 and preempts and level > 0 and (not is_retry or _may_clear(nodes, classes, progress, c, level)):
+                n, victims = find_preemption(nodes, classes, tasks, c, level, progress.victims)
                 for i in range(victims):
                     victim = progress.victims[i]
                     _count(attempts.preemptions, current(tasks, victim))
                     count[PREEMPTIONS] += 1
-                    _displace(nodes, classes, tasks, queues, ranking, progress, preempts, victim, now)
+                    _displace(nodes, classes, tasks, queues, ranking, progress, victim, now)
             if n < 0:
                 count[REFUSALS] += not is_retry
                 block(queues, g)
@@ -355,22 +362,20 @@ def advance(
             count[EVENTS] += 1
             make_ready(queues, tasks, g, is_retry)
             if victims > 0:  # what preemption left over
-                unblock_fitting(queues, nodes, classes, tasks, n)
+                unblock_fitting(queues, nodes, classes, tasks, n, preempts)
         for i in range(at[FREED]):
             progress.is_freed[progress.freed[i]] = False
         at[FREED] = 0
 
 
 @njit(cache=True)
-def _submit(
-    tasks: Tasks, attempts: Attempts, queues: Queues, progress: Progress, preempts: bool, t: int, now: int
-) -> None:
+def _submit(tasks: Tasks, attempts: Attempts, queues: Queues, progress: Progress, t: int, now: int) -> None:
     a = current(tasks, t)
     attempts.submit_us[a] = now
     attempts.status[a] = SUBMITTED
     progress.counts[EVENTS] += 1
     progress.counts[ARRIVED] += 1
-    enqueue(queues, tasks, t, preempts)
+    enqueue(queues, tasks, t)
 
 
 @njit(cache=True)

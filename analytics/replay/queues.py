@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from analytics.replay.heap import pop, push
+from analytics.replay.preemption import level_to_clear
 from analytics.replay.state import NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room
 
 SEQUENCE_BITS = 44  # arrivals counted in one replay; the level sits above them
@@ -54,8 +55,8 @@ def new_queues(groups: int, levels: int) -> Queues:
 
 
 @njit(cache=True)
-def enqueue(queues: Queues, tasks: Tasks, t: int, preempts: bool) -> None:
-    """Task `t` joins the end of its group. Where it may preempt, a blocked group gets a new chance with it."""
+def enqueue(queues: Queues, tasks: Tasks, t: int) -> None:
+    """Task `t` joins the end of its group."""
     g = tasks.group[t]
     queues.counts[SEQUENCE] += 1
     tasks.arrival[t] = queues.counts[SEQUENCE]
@@ -69,11 +70,8 @@ def enqueue(queues: Queues, tasks: Tasks, t: int, preempts: bool) -> None:
     queues.tail[g] = t
     tasks.node[t] = WAITING
     queues.waiting_by_level[tasks.level_of_group[g]] += 1
-    if queues.blocked_at[g] >= 0:
-        if not preempts or tasks.level_of_group[g] == 0:
-            return
-        _unblock(queues, g)
-    make_ready(queues, tasks, g, False)
+    if queues.blocked_at[g] < 0:
+        make_ready(queues, tasks, g, False)
 
 
 @njit(cache=True)
@@ -103,17 +101,26 @@ def make_ready(queues: Queues, tasks: Tasks, g: int, is_retry: bool) -> None:
         return
     queues.is_retry[g] = is_retry
     queues.is_ready[g] = True
-    levels = queues.waiting_by_level.shape[0]
-    key = (np.int64(levels - tasks.level_of_group[g]) << SEQUENCE_BITS) | tasks.arrival[queues.head[g]]
-    queues.counts[READY] = push(queues.ready_keys, queues.ready_groups, queues.counts[READY], key, g)
+    queues.counts[READY] = push(queues.ready_keys, queues.ready_groups, queues.counts[READY], _key(queues, tasks, g), g)
 
 
 @njit(cache=True)
-def next_group(queues: Queues) -> int:
+def _key(queues: Queues, tasks: Tasks, g: int) -> int:
+    levels = queues.waiting_by_level.shape[0]
+    return (np.int64(levels - tasks.level_of_group[g]) << SEQUENCE_BITS) | tasks.arrival[queues.head[g]]
+
+
+@njit(cache=True)
+def next_group(queues: Queues, tasks: Tasks) -> int:
     """Take the group whose head is to be placed next; -1 when none is ready."""
     while queues.counts[READY] > 0:
-        g = queues.ready_groups[0]
+        g, key = queues.ready_groups[0], queues.ready_keys[0]
         queues.counts[READY] = pop(queues.ready_keys, queues.ready_groups, queues.counts[READY])
+        if queues.head[g] >= 0 and _key(queues, tasks, g) != key:  # whom it stood for was cancelled since
+            queues.counts[READY] = push(
+                queues.ready_keys, queues.ready_groups, queues.counts[READY], _key(queues, tasks, g), g
+            )
+            continue
         queues.is_ready[g] = False
         if queues.head[g] >= 0:
             return g
@@ -130,8 +137,12 @@ def block(queues: Queues, g: int) -> None:
 
 
 @njit(cache=True)
-def unblock_fitting(queues: Queues, nodes: Nodes, classes: Classes, tasks: Tasks, n: int) -> None:
-    """Node `n` has more room: groups that fit there now become ready; empty groups stop being watched."""
+def unblock_fitting(queues: Queues, nodes: Nodes, classes: Classes, tasks: Tasks, n: int, preempts: bool) -> None:
+    """Node `n` has more room: groups that fit there now, or could clear it, become ready; empty ones are forgotten.
+
+    Whether a group could clear a node depends on its equals and betters there alone, so it is enough to ask again
+    when one of these leaves.
+    """
     requested, allocatable, demand = nodes.requested, nodes.allocatable, classes.demand
     if not nodes.up[n]:
         return
@@ -141,8 +152,10 @@ def unblock_fitting(queues: Queues, nodes: Nodes, classes: Classes, tasks: Tasks
         c = tasks.class_of_group[g]
         is_empty = queues.head[g] < 0
         if not is_empty and not (has_room(requested, allocatable, demand, c, n) and fits(nodes, classes, c, n)):
-            i += 1
-            continue
+            level = tasks.level_of_group[g]
+            if not preempts or level == 0 or level_to_clear(nodes, classes, c, level, n) < 0:
+                i += 1
+                continue
         _unblock(queues, g)
         make_ready(queues, tasks, g, True)
 

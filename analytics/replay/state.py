@@ -56,8 +56,8 @@ class Tasks(NamedTuple):
     after: NDArray[np.int32]  # (T,) next in the list of its node, or of its queue
     before: NDArray[np.int32]  # (T,)
     arrival: NDArray[np.int64]  # (T,) sequence number while it waits
-    epoch: NDArray[np.uint8]  # (T,) grows at every start and stop, so that stale timers are known
-    device_mask: NDArray[np.int64]  # (T,) GPU devices held, or (0,) when the trace has none
+    epoch: NDArray[np.uint16]  # (T,) grows at every start and stop, so that stale timers are known
+    device_mask: NDArray[np.int64]  # (T,) GPU devices held, or (0,) when no task asks for any
     class_of_group: NDArray[np.int32]  # (Q,)
     level_of_group: NDArray[np.int16]  # (Q,) dense rank of the priority
 
@@ -141,7 +141,7 @@ def _take_devices(nodes: Nodes, classes: Classes, c: int, n: int) -> int:
                 continue
             if best < 0 or free < nodes.devices[n, best]:
                 best = g
-        if best < 0:  # a recorded placement that our device model cannot hold: keep the totals, hold no device
+        if best < 0:  # a recorded placement that our device model cannot hold: keep the totals, hold what there is
             return taken
         nodes.devices[n, best] -= classes.gpu_milli[c]
         taken |= 1 << best
@@ -184,7 +184,7 @@ def occupy(nodes: Nodes, classes: Classes, tasks: Tasks, t: int, n: int, now_us:
         tasks.before[head] = t
     nodes.first_task[n] = t
     tasks.node[t] = n
-    tasks.epoch[t] += np.uint8(1)
+    tasks.epoch[t] += np.uint16(1)
 
 
 @njit(cache=True)
@@ -205,8 +205,6 @@ def vacate(nodes: Nodes, classes: Classes, tasks: Tasks, t: int, now_us: int) ->
             if (tasks.device_mask[t] >> g) & 1:
                 nodes.devices[n, g] += classes.gpu_milli[c]
         tasks.device_mask[t] = 0
-    if classes.spread[c] >= 0:
-        classes.occupied[classes.spread[c], n >> 3] &= np.uint8(0xFF ^ (1 << (n & 7)))
     before, after = tasks.before[t], tasks.after[t]
     if before >= 0:
         tasks.after[before] = after
@@ -214,6 +212,19 @@ def vacate(nodes: Nodes, classes: Classes, tasks: Tasks, t: int, now_us: int) ->
         nodes.first_task[n] = after
     if after >= 0:
         tasks.before[after] = before
+    if classes.spread[c] >= 0 and not _is_job_there(nodes, classes, tasks, classes.spread[c], n):
+        classes.occupied[classes.spread[c], n >> 3] &= np.uint8(0xFF ^ (1 << (n & 7)))
     tasks.node[t] = NOWHERE
-    tasks.epoch[t] += np.uint8(1)
+    tasks.epoch[t] += np.uint16(1)
     return n
+
+
+@njit(cache=True)
+def _is_job_there(nodes: Nodes, classes: Classes, tasks: Tasks, spread: int, n: int) -> bool:
+    """Whether a task of that job runs on node `n`; a recording may have put several there."""
+    t = nodes.first_task[n]
+    while t >= 0:
+        if classes.spread[tasks.class_of_group[tasks.group[t]]] == spread:
+            return True
+        t = tasks.after[t]
+    return False
