@@ -138,6 +138,6 @@ def _attempt(options: ReplayOptions, force: bool, replay: Replay) -> Outcome:
     try:
         return Outcome(options.out, read_run(replay(options, force)).digest)
     except Exception as error:
-        # a study goes on without this cell; the traceback would not survive the way to the parent
-        log.warning("replay=%s failed", options.out.name, exc_info=True)
+        # A study goes on without this cell. The traceback of a bug would not survive the way to the parent.
+        log.warning("replay=%s failed", options.out.name, exc_info=not hasattr(error, "exit_code"))
         return Outcome(options.out, None, str(error) if hasattr(error, "exit_code") else repr(error))

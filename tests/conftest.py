@@ -31,6 +31,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile once, before `-n` starts workers: each of them would compile everything for itself."""
     starts_workers = getattr(session.config.option, "numprocesses", None) and not session.config.option.collectonly
     if starts_workers and not hasattr(session.config, "workerinput"):
+        print("compiling what most tests run: seconds, or a minute or two when the cache is empty", flush=True)
         subprocess.run([sys.executable, str(ROOT / "tests" / "warm_up.py")], cwd=ROOT, check=True)
 
 

@@ -112,6 +112,7 @@ def import_trace(
     reader = get_reader(format_name)
     files, notes = reader.find([Path(source) for source in sources])
     staging = _Staging(out.with_name(out.name + ".partial"))
+    _refuse_overwrite(out, force)  # before anything is written; again when nobody else can
     with _locked(staging), _as_trace_error(out):
         _restore_previous(staging, out)
         _refuse_overwrite(out, force)
