@@ -165,7 +165,10 @@ def test_failed_run_exits_1(home: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (["trace", "import", "google2011", "raw", "-o", "again"], {"rows", "rejected", "gaps", "seconds", "rows_per_s"}),
+        (
+            ["trace", "import", "google2011", "raw", "-o", "again"],
+            {"rows", "rejected", "gaps", "seconds", "rows_per_s"},
+        ),
         (["trace", "info", "trace"], {"rows"}),
         (
             ["trace", "check", "trace"],
