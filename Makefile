@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+export DEMO
 .DEFAULT_GOAL := help
 
 .PHONY: help install check test bench readme-table demo lock clean
@@ -40,10 +41,10 @@ bench: install ## measure; writes tests/benchmarks/results/*.json with the machi
 	$(BIN)/python -m tests.benchmarks
 
 readme-table: install ## the policies beside the recording, as README.md shows them (needs the real slice)
-	$(BIN)/python -m tests.benchmarks.policies
+	$(BIN)/python -m tests.benchmarks.slice_table
 
 demo: install ## make, import, check, replay and compare a trace
-	@sh tests/demo.sh $(BIN)/stowage '$(DEMO)'
+	@sh tests/demo.sh $(BIN)/stowage "$$DEMO"
 
 lock: install ## lock what pyproject.toml asks for; UPGRADE=--upgrade moves to newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from analytics.facts import RunCost, RunFacts, describe_machine, installed_versions, trace_facts
@@ -46,6 +47,10 @@ def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]
     preempts = policy.preempts if options.preemption == "policy" else options.preemption == "on"
     given = load_replay(trace, options, preempts)
     outcome = replay(given, policy, preempts, options.seed, options.interval_us, tick)
+    # The engine's capacity is what may be requested; reports are about what is installed, as a recorded run's are.
+    factor = np.array([dict(options.overcommit).get(name, 1.0) for name in given.resources])
+    samples = outcome.samples._replace(capacity=np.rint(outcome.samples.capacity / factor).astype(np.int64))
+    nodes = given.nodes._replace(offered=given.nodes.offered / factor)
     facts = _facts(
         trace,
         options,
@@ -56,9 +61,9 @@ def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]
     )
     tables: Tables = {
         "placements": results.placements(trace, given),
-        "series": results.series(outcome.samples, given.resources, given.priorities, trace.meta.tiers),
+        "series": results.series(samples, given.resources, given.priorities, trace.meta.tiers),
         "shapes": results.shapes(outcome.samples, given.resources, given.shape_weights),
-        "nodes": results.node_table(given.nodes, given.machines, given.resources),
+        "nodes": results.node_table(nodes, given.machines, given.resources),
     }
     return facts, tables, outcome.cpu_s
 
