@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,16 @@ def test_attributes_and_constraints_follow_the_published_schema(tmp_path: Path) 
     assert ask(trace, "SELECT attribute, value, deleted FROM {0}", "machine_attributes") == [
         ("Xk", "4", False), ("Xk", None, True)
     ]  # fmt: skip
+
+
+def test_a_part_in_which_no_task_has_a_constraint_is_no_fault(tmp_path: Path) -> None:
+    source = a_source(tmp_path / "source")
+    (source / "task_constraints").mkdir()
+    for part, content in enumerate([text(["0,7,0,2,Xk,4"]), b""]):
+        path = source / "task_constraints" / f"part-{part:05}-of-00002.csv.gz"
+        path.write_bytes(gzip.compress(content, mtime=0))
+    import_trace("google2011", [source], tmp_path / "trace")
+    assert open_trace(tmp_path / "trace").meta.rows["task_constraints"] == 1
 
 
 def test_units_and_facts_of_a_small_trace(tmp_path: Path) -> None:
