@@ -42,7 +42,7 @@ Placements = dict[tuple[int, int], Placed]  # by (row of the task, attempt)
 
 
 def options_for(trace: Trace, **changes: Any) -> ReplayOptions:
-    return ReplayOptions(trace.folder, Path("unused"), **({"interval_us": INTERVAL_US} | changes))
+    return ReplayOptions(trace.folder, **({"out": Path("unused"), "interval_us": INTERVAL_US} | changes))
 
 
 def load(trace: Trace, preempts: bool = False, **options: Any) -> ReplayInput:
