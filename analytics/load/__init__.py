@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analytics.errors import InputError
 from analytics.load.attempts import read_attempts
 from analytics.load.machines import RESOURCES, Machines
-from analytics.load.requests import common_shapes, read_requests, request_classes
+from analytics.load.requests import common_shapes, read_jobs, read_requests, request_classes
 from analytics.options import ReplayOptions
 from analytics.replay.engine import Timeline
 from analytics.replay.state import NOWHERE, Attempts, Classes, Nodes, Tasks
@@ -54,9 +54,10 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
     if not len(stack.task_rows):
         raise InputError(f"no task of this trace is alive between {window[0]} us and {window[1]} us")
     requests = read_requests(trace, stack.task_rows)
-    copies = _copies_of(requests.job, options.scale_load)
-    stack, copy_of = stack.repeated(copies)
-    if not (copies == 1).all():
+    copy_of = np.zeros(len(stack.task_rows), np.int16)
+    if options.scale_load != 1:
+        copies = _copies_of(read_jobs(trace, stack.task_rows), options.scale_load)
+        stack, copy_of = stack.repeated(copies)
         requests = requests.repeated(copies, copy_of)
     classes, class_of = request_classes(trace, requests, resources, machines, window[0]), requests.class_of
     priorities, level = _levels(requests.priority)
@@ -104,19 +105,19 @@ def _levels(priority: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.
 def _tasks(
     first: NDArray[np.int64], class_of: NDArray[np.int32], level: NDArray[np.int16], levels: int, has_gpus: bool
 ) -> Tasks:
-    keys = class_of.astype(np.int64) * levels + level
+    keys = class_of * np.int32(levels) + level  # classes x levels is far below 2^31
     used = np.bincount(keys) > 0
     group_keys = np.flatnonzero(used)
-    group = (np.cumsum(used) - 1)[keys]
+    group = (np.cumsum(used) - 1).astype(np.int32)[keys]
     count = len(class_of)
     return Tasks(
         first_attempt=first,
         ordinal=np.zeros(count, np.int32),
-        group=group.astype(np.int32),
+        group=group,
         node=np.full(count, NOWHERE, np.int32),
         after=np.full(count, NOWHERE, np.int32),
         before=np.full(count, NOWHERE, np.int32),
-        arrival=np.zeros(count, np.int64),
+        arrival=np.zeros(count, np.int32),
         epoch=np.zeros(count, np.uint16),
         device_mask=np.zeros(count if has_gpus else 0, np.int64),
         class_of_group=(group_keys // levels).astype(np.int32),

@@ -30,7 +30,6 @@ class Requests:
     unjudged: tasks whose constraints the trace gives no attributes for.
     """
 
-    job: NDArray[np.int64]
     priority: NDArray[np.int32]
     class_of: NDArray[np.int32]
     kinds: NDArray[np.int64]
@@ -47,15 +46,15 @@ class Requests:
         kinds = self.kinds[pairs.rows[:, 0]].copy()
         kinds[:, -1] += pairs.rows[:, 1] * (self.kinds[:, -1].max(initial=0) + 1)
         class_of[apart] = len(self.kinds) + number
-        job, priority = np.repeat(self.job, copies), np.repeat(self.priority, copies)
+        priority = np.repeat(self.priority, copies)
         return Requests(
-            job, priority, class_of, np.concatenate([self.kinds, kinds]), self.models, self.wishes, self.unjudged
+            priority, class_of, np.concatenate([self.kinds, kinds]), self.models, self.wishes, self.unjudged
         )
 
 
 def read_requests(trace: Trace, rows: NDArray[np.int64]) -> Requests:
     """The given rows, ascending, of the trace's table of tasks."""
-    job, priority = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
+    priority = np.empty(len(rows), np.int32)
     class_of = np.empty(len(rows), np.int32)
     kinds, spread_jobs = Interner(len(_KEY)), Interner(1)
     names: dict[str | None, int] = {None: 0}
@@ -78,10 +77,16 @@ def read_requests(trace: Trace, rows: NDArray[np.int64]) -> Requests:
         column["spread"] = np.full(end - filled, NOWHERE, np.int64)
         apart = column["different_machines"] > 0
         column["spread"][apart] = spread_jobs.number(column["job"][apart, None])
-        job[filled:end], priority[filled:end] = column["job"], column["priority"]
+        priority[filled:end] = column["priority"]
         class_of[filled:end] = kinds.number(np.stack([column[name] for name in _KEY], axis=1))
         filled = end
-    return Requests(job, priority, class_of, kinds.rows.copy(), list(names), constraints.wishes, constraints.unjudged)
+    return Requests(priority, class_of, kinds.rows.copy(), list(names), constraints.wishes, constraints.unjudged)
+
+
+def read_jobs(trace: Trace, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The job of each of the given rows."""
+    jobs = [np.asarray(batch["job"].to_numpy(zero_copy_only=False)) for batch in batches(trace.files("tasks"), ["job"])]
+    return np.concatenate(jobs)[rows]
 
 
 def request_classes(

@@ -3,7 +3,8 @@
 kube-scheduler dry-runs preemption on a random tenth of the nodes and prefers fewest PDB violations, then the lowest
 top priority among victims, the smallest sum of priorities, the fewest victims. We look at every node with totals
 kept by priority level, take those with the lowest top level, and count exact victims on the first `EXACT` of them
-by row; fewest victims wins, then the lowest row. Replays have no PDBs and no grace period: room is free at once.
+by row, or until one needs a single victim; fewest victims wins, then the lowest row. Replays have no PDBs and no
+grace period: room is free at once.
 """
 
 from __future__ import annotations
@@ -18,29 +19,46 @@ EXACT = 100  # kube-scheduler's minCandidateNodesAbsolute
 
 
 @njit(cache=True)
-def level_to_clear(nodes: Nodes, classes: Classes, c: int, level: int, n: int) -> int:
+def _lowest_level(
+    requested: NDArray[np.int64],
+    allocatable: NDArray[np.int64],
+    by_level: NDArray[np.int64],
+    demand: NDArray[np.int64],
+    has_gpus: bool,
+    c: int,
+    level: int,
+    n: int,
+) -> int:
     """The lowest level up to which evicting everything lets class `c` in on node `n`; -1 when none below `level` does.
 
-    GPU devices are not counted here: `choose_victims` decides.
+    Bare arrays, as in `has_room`. GPU devices are not counted here: `choose_victims` decides.
     """
-    if not nodes.up[n] or not is_allowed(classes, c, n):
-        return -1
     needed = -1
-    for r in range(classes.demand.shape[1]):
-        wanted = classes.demand[c, r]
+    for r in range(demand.shape[1]):
+        wanted = demand[c, r]
         if wanted == 0:
             continue
-        lacking = nodes.requested[n, r] + wanted - nodes.allocatable[n, r]
+        lacking = requested[n, r] + wanted - allocatable[n, r]
         lower = 0
         while lacking > 0 and lower < level:
-            lacking -= nodes.by_level[n, lower, r]
+            lacking -= by_level[n, lower, r]
             lower += 1
         if lacking > 0:
             return -1
         needed = max(needed, lower - 1)
-    if needed < 0 and classes.gpus[c] > 0:
+    if needed < 0 and has_gpus:
         needed = level - 1  # the totals fit, the devices did not
     return needed
+
+
+@njit(cache=True)
+def level_to_clear(nodes: Nodes, classes: Classes, c: int, level: int, n: int) -> int:
+    """`_lowest_level` where the class may go at all, for one node."""
+    if not nodes.up[n] or not is_allowed(classes, c, n):
+        return -1
+    return _lowest_level(
+        nodes.requested, nodes.allocatable, nodes.by_level, classes.demand, classes.gpus[c] > 0, c, level, n
+    )
 
 
 @njit(cache=True)
@@ -104,8 +122,14 @@ def find_preemption(
     count = nodes.up.shape[0]
     lowest = level
     needed = np.empty(count, np.int64)
+    requested, allocatable, by_level, demand = nodes.requested, nodes.allocatable, nodes.by_level, classes.demand
+    up = nodes.up
+    has_gpus = classes.gpus[c] > 0
+    has_rules = classes.mask[c] >= 0 or classes.spread[c] >= 0
     for n in range(count):
-        needed[n] = level_to_clear(nodes, classes, c, level, n)
+        needed[n] = -1
+        if up[n] and (not has_rules or is_allowed(classes, c, n)):
+            needed[n] = _lowest_level(requested, allocatable, by_level, demand, has_gpus, c, level, n)
         if 0 <= needed[n] < lowest:
             lowest = needed[n]
     best, fewest, tried = NOWHERE, 0, 0
@@ -119,7 +143,7 @@ def find_preemption(
             if found >= 0 and (best < 0 or found < fewest):
                 best, fewest = n, found
                 victims[:found] = trial[:found]
-            if tried >= EXACT and best >= 0:
+            if best >= 0 and (fewest == 1 or tried >= EXACT):
                 return best, fewest
         if best >= 0:
             return best, fewest

@@ -55,7 +55,7 @@ class Tasks(NamedTuple):
     node: NDArray[np.int32]  # (T,) where it runs, WAITING, or NOWHERE
     after: NDArray[np.int32]  # (T,) next in the list of its node, or of its queue
     before: NDArray[np.int32]  # (T,)
-    arrival: NDArray[np.int64]  # (T,) sequence number while it waits
+    arrival: NDArray[np.int32]  # (T,) sequence number while it waits
     epoch: NDArray[np.uint16]  # (T,) grows at every start and stop, so that stale timers are known
     device_mask: NDArray[np.int64]  # (T,) GPU devices held, or (0,) when no task asks for any
     class_of_group: NDArray[np.int32]  # (Q,)
