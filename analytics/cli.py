@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from analytics import bench_cli
+
 _JSON = typer.Option(False, "--json", help="One JSON object on stdout, nothing else.")
 
 
@@ -16,6 +18,7 @@ def mount(app: typer.Typer) -> None:
     app.command("sweep")(sweep)
     app.command("capacity")(capacity)
     app.command("sql")(sql)
+    app.add_typer(bench_cli.app, name="bench", help="Run published benchmarks and print their figures beside ours.")
 
 
 def replay(

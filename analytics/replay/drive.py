@@ -10,6 +10,7 @@ import numpy as np
 
 from analytics.load import ReplayInput
 from analytics.replay import engine
+from analytics.replay.planner import EVERY_US, Planned, plan_and_move
 from analytics.replay.queues import Queues, new_queues
 from analytics.replay.ranking import new_ranking, score_batch_of
 from analytics.replay.sampling import Samples, new_samples
@@ -56,8 +57,8 @@ def replay(
     scores = score_batch_of(policy.score)
     choice = engine.UNIFORM if policy.name == "random" else engine.RESCAN if policy.needs_rescan else engine.BEST
     began_s = 0.0
-    # The first slice ends before the window opens: nothing happens in it but compilation.
-    for until_us in [start_us - 1, *np.linspace(start_us, end_us, SLICES + 1).astype(np.int64).tolist()]:
+    planned = Planned()
+    for until_us in _stops(start_us, end_us, policy.planner is not None):
         keys, values = engine.advance(
             given.nodes,
             given.classes,
@@ -78,9 +79,23 @@ def replay(
         )
         if until_us < start_us:
             began_s = time.process_time()
+        elif policy.planner is not None and until_us < end_us:
+            started = plan_and_move(given, queues, ranking, progress, until_us, seed, planned)
+            keys, values = engine.set_timers(given.tasks, progress, keys, values, started)
         tick(max(until_us - start_us, 0) / (end_us - start_us))
     cpu_s = time.process_time() - began_s
     for node in range(len(given.machines)):
         settle(given.nodes, node, end_us)
     names = ("events", "placements", "evictions", "preemptions", "refusals", "ends", "arrivals")
-    return Outcome(samples, queues, dict(zip(names, progress.counts.tolist(), strict=True)), cpu_s)
+    counters = dict(zip(names, progress.counts.tolist(), strict=True))
+    if policy.planner is not None:
+        counters |= planned.counters()
+    return Outcome(samples, queues, counters, cpu_s)
+
+
+def _stops(start_us: int, end_us: int, has_planner: bool) -> list[int]:
+    """Where the loop pauses: for progress, and for the planner. Nothing but compilation happens before the first."""
+    stops = set(np.linspace(start_us, end_us, SLICES + 1).astype(np.int64).tolist())
+    if has_planner:
+        stops = {start_us, end_us, *range(start_us + EVERY_US, end_us, EVERY_US)}
+    return [start_us - 1, *sorted(stops)]

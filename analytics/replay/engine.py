@@ -369,6 +369,20 @@ def advance(
 
 
 @njit(cache=True)
+def set_timers(
+    tasks: Tasks, progress: Progress, keys: NDArray[np.int64], values: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Let tasks that something else started end when they should; ends: (n, 2) task and time."""
+    for i in range(ends.shape[0]):
+        if progress.at[TIMERS] == keys.shape[0]:
+            keys, values = grown(keys), grown(values)
+        t = ends[i, 0]
+        value = (END << KIND_SHIFT) | (np.int64(tasks.epoch[t]) << EPOCH_SHIFT) | t
+        progress.at[TIMERS] = push(keys, values, progress.at[TIMERS], ends[i, 1], value)
+    return keys, values
+
+
+@njit(cache=True)
 def _submit(tasks: Tasks, attempts: Attempts, queues: Queues, progress: Progress, t: int, now: int) -> None:
     a = current(tasks, t)
     attempts.submit_us[a] = now

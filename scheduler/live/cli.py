@@ -1,13 +1,16 @@
-"""`stowage policies`."""
+"""`stowage policies`, and the commands of `packing_cli`."""
 
 from __future__ import annotations
 
 import typer
 
+from scheduler.live import packing_cli
+
 
 def mount(app: typer.Typer) -> None:
     """Add this folder's commands to the top level of `app`."""
     app.command("policies")(policies)
+    packing_cli.mount(app)
 
 
 def policies(as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of a table.")) -> None:

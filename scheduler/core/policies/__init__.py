@@ -62,7 +62,8 @@ class Policy:
     """A way to choose among the nodes on which a pod fits.
 
     score: made with `score_function`. needs_rescan: the score changes from decision to decision though the node does
-    not, so it must not be cached. preempts: a pod that fits nowhere may displace pods of lower priority.
+    not, so it must not be cached. preempts: a pod that fits nowhere may displace pods of lower priority. planner: what
+    is asked for a plan when pods stay unschedulable ("packing"), or None.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Policy:
     score: Callable[..., float]
     needs_rescan: bool = False
     preempts: bool = False
+    planner: Literal["packing"] | None = None
     taxonomy: Taxonomy = Taxonomy()
 
     def __post_init__(self) -> None:
@@ -107,6 +109,7 @@ _BUILT_IN: Final = {
     "first-fit": "first_fit",
     "kube-default": "kube_default",
     "most-allocated": "most_allocated",
+    "packing": "packing",
     "random": "random",
     "worst-fit": "worst_fit",
 }

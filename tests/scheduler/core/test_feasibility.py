@@ -231,9 +231,7 @@ _EXPRESSIONS = st.one_of(
     st.builds(Expression, _ANY_KEY, st.sampled_from(["Gt", "Lt"]), st.tuples(st.just("5"))),
 )
 _FIELDS = st.builds(Expression, st.just("metadata.name"), st.sampled_from(["In", "NotIn"]), st.just(("n0", "n2")))
-_TERMS = st.builds(
-    Term, st.lists(_EXPRESSIONS, max_size=2).map(tuple), st.lists(_FIELDS, max_size=1).map(tuple)
-)
+_TERMS = st.builds(Term, st.lists(_EXPRESSIONS, max_size=2).map(tuple), st.lists(_FIELDS, max_size=1).map(tuple))
 _CONSTRAINTS = st.builds(
     Constraint, _ANY_KEY,
     st.sampled_from(["EQUAL", "NOT_EQUAL", "LESS", "GREATER", "LESS_EQUAL", "GREATER_EQUAL", "PRESENT", "NOT_PRESENT"]),

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from scheduler.core import policies
 from stowage import app
 
-BUILT_IN = ["best-fit", "dot-product", "first-fit", "kube-default", "most-allocated", "random", "worst-fit"]
+BUILT_IN = [
+    "best-fit", "dot-product", "first-fit", "kube-default", "most-allocated", "packing", "random", "worst-fit",
+]  # fmt: skip
 
 
 def test_policies_prints_one_json_object_with_name_summary_and_taxonomy() -> None:
@@ -22,7 +24,8 @@ def test_policies_prints_one_json_object_with_name_summary_and_taxonomy() -> Non
     rows = json.loads(result.stdout)["policies"]
     assert [row["name"] for row in rows] == BUILT_IN
     assert all(row["summary"] for row in rows)
-    assert {(row["class"], row["control"], row["method"]) for row in rows} == {("cluster", "central", "greedy")}
+    assert {(row["class"], row["control"]) for row in rows} == {("cluster", "central")}
+    assert {row["name"] for row in rows if row["method"] == "exact"} == {"packing"}
 
 
 def test_policies_prints_a_plain_table_when_not_on_a_terminal() -> None:

@@ -42,83 +42,159 @@ BY_HAND = {
     # cpu (4000-100)*100/4000 = 97, memory (10000-200)*100/10000 = 98, mean 97; a best-effort pod is not balanced
     "a pod that asks for nothing counts as 100 millicores and 200 MiB and is not balanced": ByHand(
         f"{ALLOCATION} calculatePodResourceRequest, {BALANCED} PreScore; util/pod_resources.go",
-        (4000, 10000), (0, 0), pod_nonzero=(100, 200), least=97, balanced=0, most=2,
+        (4000, 10000),
+        (0, 0),
+        pod_nonzero=(100, 200),
+        least=97,
+        balanced=0,
+        most=2,
     ),
     # every resource is left out, the weights sum to 0; balance: no fraction, no deviation, no change
     "a node without any capacity scores 0 for least and an unchanged balance": ByHand(
         f"{LEAST} leastResourceScorer weightSum == 0, {BALANCED} balancedResourceScore",
-        (0, 0), (100, 100), least=0, balanced=75, most=0,
+        (0, 0),
+        (100, 100),
+        least=0,
+        balanced=75,
+        most=0,
     ),
     # cpu (4000-2000)*100/4000 = 50 alone; one fraction has no deviation
     "a resource the node lacks has no weight": ByHand(
         f"{LEAST} leastResourceScorer allocable[i] == 0",
-        (4000, 0), (1000, 500), requested=(1000, 0), least=50, balanced=75, most=50,
+        (4000, 0),
+        (1000, 500),
+        requested=(1000, 0),
+        least=50,
+        balanced=75,
+        most=50,
     ),
     # as memory alone: (1000-250)*100/1000 = 75
     "the other resource the node lacks has no weight either": ByHand(
         f"{LEAST} leastResourceScorer allocable[i] == 0",
-        (0, 1000), (10, 250), least=75, balanced=75, most=25,
+        (0, 1000),
+        (10, 250),
+        least=75,
+        balanced=75,
+        most=25,
     ),
     # only cpu and memory are scored by default: the GPUs change nothing, and the pod is best-effort to the balance
     "a pod that asks only for an extended resource is scored like one that asks for nothing": ByHand(
         f"{BALANCED} PreScore isBestEffortPod; apis/config/v1/defaults.go defaultResourceSpec",
-        (4000, 10000), (0, 0), pod_nonzero=(100, 200), extended=(8, 3, 4), least=97, balanced=0, most=2,
+        (4000, 10000),
+        (0, 0),
+        pod_nonzero=(100, 200),
+        extended=(8, 3, 4),
+        least=97,
+        balanced=0,
+        most=2,
     ),
     "an extended resource changes no score of a pod that asks for cpu and memory": ByHand(
         "apis/config/v1/defaults.go defaultResourceSpec",
-        (4000, 10000), (1000, 2500), extended=(8, 8, 0), least=75, balanced=75, most=25,
+        (4000, 10000),
+        (1000, 2500),
+        extended=(8, 8, 0),
+        least=75,
+        balanced=75,
+        most=25,
     ),
     # cpu 2*100/3 = 66, memory 4*100/7 = 57, mean 61; balance: shares 1/3 and 3/7 give 95, before 100,
     # 50+(50+95-100)/2 = 72
     "every division rounds down": ByHand(
         f"{LEAST} leastRequestedScore, {BALANCED} balancedResourceScorer",
-        (3, 7), (1, 3), least=61, balanced=72, most=37,
+        (3, 7),
+        (1, 3),
+        least=61,
+        balanced=72,
+        most=37,
     ),
     # cpu 6000 > 4000 scores 0, memory 100, mean 50; balance: shares 1 (cut) and 0 give 50, before 0.75 and 0 give 62,
     # 50+(50+50-62)/2 = 69
     "asking for more than there is scores 0 for that resource, and its share is cut to 1": ByHand(
         f"{LEAST} leastRequestedScore requested > capacity, {BALANCED} fraction > 1; least_allocated_test.go "
         "'requested resources exceed node capacity'",
-        (4000, 10000), (3000, 0), requested=(3000, 0), least=50, balanced=69, most=50,
+        (4000, 10000),
+        (3000, 0),
+        requested=(3000, 0),
+        least=50,
+        balanced=69,
+        most=50,
     ),
     # cpu 1000+100 > 1000: 0; memory (1000-200)*100/1000 = 80; mean 40. most: 100 (cut), 20
     "a non-zero default can ask for more than a full node has": ByHand(
         f"{LEAST} leastRequestedScore, most_allocated.go mostRequestedScore requested > capacity",
-        (1000, 1000), (0, 0), requested=(1000, 0), pod_nonzero=(100, 200), least=40, balanced=0, most=60,
+        (1000, 1000),
+        (0, 0),
+        requested=(1000, 0),
+        pod_nonzero=(100, 200),
+        least=40,
+        balanced=0,
+        most=60,
     ),
     "a full node scores 0 for least and 100 for most": ByHand(
         f"{LEAST} leastRequestedScore, most_allocated.go mostRequestedScore",
-        (4000, 8000), (1000, 2000), requested=(3000, 6000), least=0, balanced=75, most=100,
+        (4000, 8000),
+        (1000, 2000),
+        requested=(3000, 6000),
+        least=0,
+        balanced=75,
+        most=100,
     ),
     # shares 0.8 and 0.8: 100; before 0.8 and 0: 60; 50+(50+100-60)/2 = 95. cpu and memory 20 each
     "a pod that evens out a node is rewarded": ByHand(
         f"{BALANCED} balancedResourceScorer scoreWithPod-scoreWithoutPod",
-        (10000, 10000), (0, 8000), requested=(8000, 0), least=20, balanced=95, most=80,
+        (10000, 10000),
+        (0, 8000),
+        requested=(8000, 0),
+        least=20,
+        balanced=95,
+        most=80,
     ),
     # shares 1 and 0: 50, before 0 and 0: 100, 50+(50+50-100)/2 = 50; cpu 0, memory 100
     "the worst imbalance scores 50": ByHand(
         f"{BALANCED} balancedResourceScorer",
-        (1000, 1000), (1000, 0), least=50, balanced=50, most=50,
+        (1000, 1000),
+        (1000, 0),
+        least=50,
+        balanced=50,
+        most=50,
     ),
     # shares 0.5 and 0.5: 100; before 0.5 and 0: 75; 50+(50+100-75)/2 = 87 (87.5)
     "half a point of improvement rounds down": ByHand(
         f"{BALANCED} balancedResourceScorer",
-        (10, 10), (0, 5), requested=(5, 0), least=50, balanced=87, most=50,
+        (10, 10),
+        (0, 5),
+        requested=(5, 0),
+        least=50,
+        balanced=87,
+        most=50,
     ),
     # least counts ten silent pods as 1000 and 2000: (4000-2000)/4000 and (8000-4000)/8000; balance does not count them
     "pods that ask for nothing weigh on least and not on the balance": ByHand(
         f"{ALLOCATION} calculateResourceAllocatableRequest GetNonZeroRequested, useRequested",
-        (4000, 8000), (1000, 2000), requested_nonzero=(1000, 2000), least=50, balanced=75, most=50,
+        (4000, 8000),
+        (1000, 2000),
+        requested_nonzero=(1000, 2000),
+        least=50,
+        balanced=75,
+        most=50,
     ),
     # used shares 0.6 and 0.8: (1-0.1)*100 is 90 on paper and 89.99999999999999 in floating point, there as here
     "the balance truncates what floating point leaves": ByHand(
         f"{BALANCED} balancedResourceScore int64((1 - std) * float64(MaxNodeScore))",
-        (10, 10), (6, 8), least=30, balanced=69, most=70,
+        (10, 10),
+        (6, 8),
+        least=30,
+        balanced=69,
+        most=70,
     ),
     # cpu (3-2)*100/3 = 33, memory 100; mean 66 (66.5)
     "the mean of the resources rounds down": ByHand(
         f"{LEAST} leastResourceScorer nodeScore / weightSum",
-        (3, 3), (2, 0), least=66, balanced=58, most=33,
+        (3, 3),
+        (2, 0),
+        least=66,
+        balanced=58,
+        most=33,
     ),
 }
 
@@ -126,7 +202,11 @@ BY_HAND = {
 @pytest.mark.parametrize("case", BY_HAND.values(), ids=BY_HAND.keys())
 def test_scores_equal_those_worked_out_by_hand(case: ByHand) -> None:
     arguments = _arguments(
-        case.node, case.requested, case.requested_nonzero or case.requested, case.pod, case.pod_nonzero or case.pod,
+        case.node,
+        case.requested,
+        case.requested_nonzero or case.requested,
+        case.pod,
+        case.pod_nonzero or case.pod,
         case.extended,
     )
     assert get_policy("kube-default").score(*arguments) == case.least + case.balanced

@@ -1,0 +1,203 @@
+"""`stowage bench packing-scale`: how the packing grows, 100 to 5,000 nodes with 10 pods each.
+
+The start is the default scheduler's placement without preemption; the plan is compared with that start. One run a row:
+pods pending before and after, the bound, what is moved, the time until every pod that can be found a place has one
+(`placed_s`), the whole time (what is left of the limit goes into fewer moves), and the peak memory of both processes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from analytics.packing_bench import Answer, describe_machine, find_breaches, make_case, select_methods
+from analytics.packing_default import PENDING
+from analytics.packing_instances import Cell
+
+PODS_PER_NODE = 10
+LIMITS_S = {100: 0.4, 500: 1.0, 1000: 5.0, 5000: 60.0}
+COLOURS = ("#1f6f8b", "#c2571a", "#5b7f2b", "#7a3e9d")
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRun:
+    """One method on one instance; times in seconds, memory in MiB of this process and the solver's together."""
+
+    nodes: int
+    pods: int
+    usage_pct: int
+    seed: int
+    method: str
+    limit_s: float
+    pending_before: int
+    pending_after: int
+    pending_bound: int
+    proven: bool
+    moved: int
+    evicted: int
+    disturbed_percent: float
+    placed_s: float
+    seconds: float
+    peak_rss_mib: int
+    breaches: tuple[str, ...]
+
+
+def run_one(cell: Cell, seed: int, method: str, limit_s: float, workers: int) -> ScaleRun:
+    """Pack one large instance."""
+    case = make_case(cell, seed, with_baseline=False)
+    answer = select_methods([method])[method](case.instance, case.start, limit_s, workers)
+    plan = case.start if answer.node_of is None else answer.node_of
+    pods, ran = len(case.start), case.start != PENDING
+    moved = int((ran & (plan != case.start) & (plan != PENDING)).sum())
+    evicted = int((ran & (plan == PENDING)).sum())
+    return ScaleRun(
+        nodes=cell.nodes,
+        pods=pods,
+        usage_pct=cell.usage_pct,
+        seed=seed,
+        method=method,
+        limit_s=limit_s,
+        pending_before=case.pending[1],
+        pending_after=int((plan == PENDING).sum()),
+        pending_bound=pods - sum(answer.bound) if answer.bound else 0,
+        proven=answer.placement_proven,
+        moved=moved,
+        evicted=evicted,
+        disturbed_percent=100 * (moved + evicted) / pods,
+        placed_s=read_placed_s(answer),
+        seconds=answer.seconds,
+        peak_rss_mib=peak_rss_mib(),
+        breaches=find_breaches(case.instance, case.start, plan, method),
+    )
+
+
+def read_placed_s(answer: Answer) -> float:
+    """The time until the last tier was packed, from the solver's own account of its stages; all of it without one."""
+    total, placed = 0.0, 0.0
+    for stage in answer.stages.split("; "):
+        seconds = re.search(r"^(tier|disruption).* seconds=([\d.]+)", stage)
+        if seconds:
+            total += float(seconds[2])
+            if seconds[1] == "tier":
+                placed = total
+    return placed or answer.seconds
+
+
+def peak_rss_mib() -> int:
+    """The largest resident memory so far, of this process and the solver process."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    from scheduler.core.packing.child import shared_solver
+
+    process = shared_solver().process
+    if process is None:
+        return own
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return own
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return own + (int(found[1]) // 1024 if found else 0)
+
+
+def run_scale(
+    nodes: Sequence[int],
+    usages: Sequence[int],
+    seeds: Sequence[int],
+    methods: Sequence[str],
+    limit_s: float | None,
+    workers: int,
+    quiet: bool,
+) -> list[ScaleRun]:
+    """Every size, usage, seed and method in turn."""
+    runs = []
+    for usage in usages:
+        for size in nodes:
+            limit = limit_s or LIMITS_S.get(size) or max(1.0, size / 100)
+            for seed in seeds:
+                for method in methods:
+                    runs.append(run_one(Cell(size, PODS_PER_NODE, 4, usage), seed, method, limit, workers))
+                    if not quiet:
+                        print(render_run(runs[-1]), file=sys.stderr, flush=True)
+    return runs
+
+
+def report_scale(runs: Sequence[ScaleRun], as_json: bool, csv_path: Path | None, plot: Path | None) -> None:
+    """Print the runs, and write the CSV and the plot if asked for."""
+    machine = describe_machine()
+    if csv_path is not None:
+        with csv_path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(asdict(runs[0])))
+            writer.writeheader()
+            writer.writerows(asdict(run) for run in runs)
+    if plot is not None:
+        plot.write_text(draw_growth(runs))
+    if as_json:
+        print(json.dumps({"machine": machine, "runs": [asdict(run) for run in runs]}))
+        return
+    print(f"{machine['cpu']}, {machine['cores']} cores, ortools {machine['ortools']}, load {machine['load_1min']:.1f}")
+    print(render_head())
+    print("\n".join(render_run(run) for run in runs))
+
+
+def render_head() -> str:
+    heads = ("usage", "nodes", "pods", "method", "limit", "pending", "after", "bound", "moved+ev", "%", "placed", "all")
+    return "".join(f"{head:>10}" for head in heads) + f"{'MiB':>8}"
+
+
+def render_run(run: ScaleRun) -> str:
+    cells: tuple[Any, ...] = (
+        f"{run.usage_pct} %", run.nodes, run.pods, run.method, f"{run.limit_s:g} s", run.pending_before,
+        run.pending_after, run.pending_bound, f"{run.moved}+{run.evicted}", f"{run.disturbed_percent:.2f}",
+        f"{run.placed_s:.2f} s", f"{run.seconds:.2f} s",
+    )  # fmt: skip
+    return "".join(f"{cell:>10}" for cell in cells) + f"{run.peak_rss_mib:>8}" + "".join(f"  {b}" for b in run.breaches)
+
+
+def draw_growth(runs: Sequence[ScaleRun]) -> str:
+    """An SVG of time until packed over nodes, both logarithmic, one line per method and usage."""
+    width, height, margin = 640, 400, 60
+    low_x, high_x = (math.log10(f([run.nodes for run in runs])) for f in (min, max))
+    times = [max(run.placed_s, 0.001) for run in runs]
+    low_y, high_y = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)) + 1e-9)
+
+    def x(nodes: float) -> float:
+        return margin + (math.log10(nodes) - low_x) / max(high_x - low_x, 1e-9) * (width - 2 * margin)
+
+    def y(seconds: float) -> float:
+        return height - margin - (math.log10(seconds) - low_y) / max(high_y - low_y, 1) * (height - 2 * margin)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        ' font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">nodes ({PODS_PER_NODE} pods each)</text>',
+        '<text x="14" y="24">seconds until packed</text>',
+    ]
+    for power in range(low_y, high_y + 1):
+        parts.append(
+            f'<line x1="{margin}" x2="{width - margin}" y1="{y(10**power):.1f}" y2="{y(10**power):.1f}" stroke="#ddd"/>'
+        )
+        parts.append(f'<text x="{margin - 6}" y="{y(10**power) + 4:.1f}" text-anchor="end">{10**power:g}</text>')
+    for nodes in sorted({run.nodes for run in runs}):
+        parts.append(f'<text x="{x(nodes):.1f}" y="{height - margin + 16}" text-anchor="middle">{nodes}</text>')
+    for number, (method, usage) in enumerate(sorted({(run.method, run.usage_pct) for run in runs})):
+        colour = COLOURS[number % len(COLOURS)]
+        points: dict[int, list[float]] = {}
+        for run in runs:
+            if (run.method, run.usage_pct) == (method, usage):
+                points.setdefault(run.nodes, []).append(max(run.placed_s, 0.001))
+        line = " ".join(f"{x(n):.1f},{y(sorted(t)[len(t) // 2]):.1f}" for n, t in sorted(points.items()))
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [
+            f'<circle cx="{x(n):.1f}" cy="{y(t):.1f}" r="3" fill="{colour}"/>' for n, ts in points.items() for t in ts
+        ]
+        parts.append(f'<text x="{margin + 12}" y="{margin + 16 * number}" fill="{colour}">{method}, {usage} %</text>')
+    return "\n".join([*parts, "</svg>", ""])
