@@ -1,0 +1,1 @@
+"""The planner: watches waiting pods, solves, writes Plan resources, and carries them out through the Eviction API."""
