@@ -6,7 +6,7 @@ DEMO ?= demo
 export DEMO
 .DEFAULT_GOAL := help
 
-.PHONY: help install check test bench readme-table demo lock clean
+.PHONY: help install check chart-schema test bench readme-table demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,12 @@ check: install ## lint, types, and the arrows between folders
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python helm/values_schema.py --check
+	@helm=$${HELM:-$$(command -v helm)}; if [ -n "$$helm" ]; then "$$helm" lint --strict --quiet helm/stowage; \
+	else echo "the chart is not linted: no helm on the path, none in HELM"; fi
+
+chart-schema: install ## make helm/stowage/values.schema.json again from values.yaml and the settings
+	$(BIN)/python helm/values_schema.py
 
 test: install ## the whole test suite, on two workers
 	$(BIN)/python -m pytest -n 2

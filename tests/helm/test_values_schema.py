@@ -1,0 +1,78 @@
+"""Values are checked before anything reaches a cluster, and the schema is the one that values.yaml makes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from helm import values_schema
+from tests.helm.conftest import CHART, ROOT, Helm
+
+
+def test_the_schema_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, "helm/values_schema.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"schedulername": "x"}, "schedulername"),
+        ({"scheduler": {"replica": 2}}, "replica"),
+        ({"scheduler": {"extender": {"managedResources": ["nvidia.com/gpu", "nvidia.com/gpu"]}}}, "managedResources"),
+        ({"scheduler": {"extender": {"managedResources": ["cpu"]}}}, "managedResources"),
+        ({"scheduler": {"extender": {"managedResources": ["example.kubernetes.io/gpu"]}}}, "managedResources"),
+        ({"scheduler": {"extender": {"httpTimeout": "5s"}}}, "httpTimeout"),
+        ({"scheduler": {"extender": {"weight": 0}}}, "weight"),
+        ({"scheduler": {"replicas": 0}}, "replicas"),
+        ({"scheduler": {"replicas": "2"}}, "replicas"),
+        ({"scheduler": {"kubeScheduler": {"percentageOfNodesToScore": 101}}}, "percentageOfNodesToScore"),
+        ({"scheduler": {"kubeScheduler": {"resources": {"requests": {"gpu": 1}}}}}, "gpu"),
+        ({"planner": {"mode": "automatic"}}, "mode"),
+        ({"schedulerName": "default-scheduler"}, "schedulerName"),
+        ({"image": {"digest": "sha256:abc"}}, "digest"),
+        ({"networkPolicy": {"apiServer": {"cidrs": []}}}, "cidrs"),
+        ({"remote": {"tls": {"source": "none"}}}, "source"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name(
+    helm: Helm, tmp_path: Any, values: dict[str, Any], complaint: str
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    for words in (("template", "s", str(CHART)), ("lint", str(CHART))):
+        done = helm(*words, "--values", str(file))
+        assert done.returncode != 0, words
+        assert complaint in done.stdout + done.stderr
+
+
+def test_helms_own_global_values_are_let_through(helm: Helm) -> None:
+    assert helm("template", "s", str(CHART), "--set", "global.anything=1").returncode == 0
+
+
+def test_every_mapping_is_closed_or_says_what_it_admits() -> None:
+    def walk(schema: dict[str, Any], path: str) -> None:
+        if schema.get("type") == "object" and path != ".global":
+            assert "additionalProperties" in schema, path
+        for name, inner in schema.get("properties", {}).items():
+            walk(inner, f"{path}.{name}")
+
+    walk(json.loads(values_schema.SCHEMA.read_text()), "")
+
+
+def test_a_value_without_a_comment_is_a_fault() -> None:
+    with pytest.raises(values_schema.ValuesError, match="line 3: b has no comment"):
+        values_schema.make_schema("# A.\na: 1\nb: 2\n", {})
+
+
+def test_a_type_comes_from_the_default_and_rules_from_the_comment() -> None:
+    text = '# Words.\n# More.\n# @schema {"minimum": 1}\n# @schema {"maximum": 9}\ncount: 3\n'
+    made = values_schema.make_schema(text, {})["properties"]["count"]
+    assert made == {"description": "Words. More.", "type": "integer", "minimum": 1, "maximum": 9}
