@@ -226,3 +226,15 @@ def test_the_dashboard_does_not_start_without_a_page(helm: Helm) -> None:
     done = helm("template", "s", str(CHART), "--set", "dashboard.enabled=true")
     assert done.returncode != 0
     assert "dashboard.page" in done.stderr
+
+
+def test_the_definition_of_plan_is_a_template_that_upgrade_changes_and_uninstall_removes(render: Render) -> None:
+    written = yaml.safe_load((CHART / "files" / "plans.yaml").read_text())
+    rendered = render()["CustomResourceDefinition", "plans.stowage.dev"]
+    assert rendered["spec"] == written["spec"]
+    assert rendered["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+    assert "annotations" not in rendered["metadata"]
+    assert not list((CHART / "crds").glob("*"))  # Helm would install what is there, and then never touch it again
+    kept = render({"crds": {"keep": True}})["CustomResourceDefinition", "plans.stowage.dev"]
+    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert ("CustomResourceDefinition", "plans.stowage.dev") not in render({"crds": {"install": False}})

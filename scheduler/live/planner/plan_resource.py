@@ -1,4 +1,4 @@
-"""The Plan resource (plans.stowage.dev) as types; helm/stowage/crds/plans.yaml is its schema for the API server.
+"""The Plan resource (plans.stowage.dev) as types; helm/stowage/files/plans.yaml is its schema for the API server.
 
 Everything the planner must know after a crash is here: `spec` is what was decided, and never changes but for three
 switches; `status` is how far it got. Reservations follow from the steps' states, so none can outlive its step; the

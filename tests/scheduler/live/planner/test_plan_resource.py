@@ -25,7 +25,7 @@ from scheduler.live.planner.plan_resource import (
     with_condition,
 )
 
-CRD = Path(__file__).resolve().parents[4] / "helm" / "stowage" / "crds" / "plans.yaml"
+CRD = Path(__file__).resolve().parents[4] / "helm" / "stowage" / "files" / "plans.yaml"
 
 
 @pytest.fixture(scope="module")
