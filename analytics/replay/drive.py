@@ -50,7 +50,7 @@ def replay(
         given.shapes,
         max(SHAPES_EVERY_US // interval_us, 1),
     )
-    queues = new_queues(len(given.tasks.class_of_group), len(given.priorities))
+    queues = new_queues(given.classes.demand[given.tasks.class_of_group], len(given.priorities))
     ranking = new_ranking(len(given.machines), len(given.classes.demand))
     progress = engine.new_progress(len(given.machines))
     keys, values = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)

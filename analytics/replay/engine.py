@@ -18,9 +18,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from analytics.replay.heap import grown, pop, push
-from analytics.replay.preemption import find_preemption, level_to_clear
-from analytics.replay.queues import Queues, block, enqueue, leave_queue, make_ready, next_group, unblock_fitting
-from analytics.replay.ranking import Ranking, best_node, mark_changed
+from analytics.replay.preemption import find_preemption
+from analytics.replay.queues import (
+    Queues,
+    block,
+    enqueue,
+    first_blocked_for,
+    first_ready,
+    key,
+    leave_queue,
+    make_ready,
+    take_ready,
+    unblock,
+)
+from analytics.replay.ranking import Ranking, best_node, mark_changed, score_rows
 from analytics.replay.sampling import Samples, sample
 from analytics.replay.state import (
     ENDED,
@@ -55,12 +66,13 @@ class Progress(NamedTuple):
     at: NDArray[np.int64]
     counts: NDArray[np.int64]
     victims: NDArray[np.int32]  # scratch
-    freed: NDArray[np.int32]  # nodes with more room than when the queue was last served
-    is_freed: NDArray[np.bool_]
+    freed: NDArray[np.int32]  # (N,) nodes with more room than when the queue was last served, `at[FREED]` of them
+    is_freed: NDArray[np.bool_]  # (N,) by node
+    wanted: NDArray[np.int32]  # (N,) per freed node the first blocked group it could take, NOWHERE or UNKNOWN
 
 
 # rows of Progress.at
-NEXT_ARRIVAL, NEXT_MACHINE, TIMERS, FREED, RUNNING, DECISION = range(6)
+NEXT_ARRIVAL, NEXT_MACHINE, TIMERS, FREED, RUNNING, DECISION, ROUND = range(7)
 # rows of Progress.counts
 EVENTS, PLACEMENTS, EVICTIONS, PREEMPTIONS, REFUSALS, ENDS, ARRIVED = range(7)
 # kinds of timer, in the order they are served within one instant
@@ -68,16 +80,18 @@ END, CANCEL, RESUBMIT = range(3)
 KIND_SHIFT, EPOCH_SHIFT = 56, 40  # value of a timer: kind, epoch, task
 # how a policy picks
 BEST, RESCAN, UNIFORM = range(3)
+UNKNOWN = -2  # of Progress.wanted: to be looked up
 
 
 def new_progress(nodes: int) -> Progress:
     """Everything at its start."""
     return Progress(
-        at=np.zeros(6, np.int64),
+        at=np.zeros(7, np.int64),
         counts=np.zeros(7, np.int64),
         victims=np.zeros(4096, np.int32),
         freed=np.zeros(nodes, np.int32),
         is_freed=np.zeros(nodes, np.bool_),
+        wanted=np.zeros(nodes, np.int32),
     )
 
 
@@ -99,6 +113,7 @@ def _free(progress: Progress, ranking: Ranking, n: int) -> None:
     if not progress.is_freed[n]:
         progress.is_freed[n] = True
         progress.freed[progress.at[FREED]] = n
+        progress.wanted[progress.at[FREED]] = UNKNOWN
         progress.at[FREED] += 1
 
 
@@ -169,26 +184,59 @@ def _pick(nodes: Nodes, classes: Classes, ranking: Ranking, c: int, score_batch:
 
 
 @njit(cache=True)
-def _freed_that_fits(nodes: Nodes, classes: Classes, progress: Progress, c: int) -> tuple[int, int]:
-    """Among the nodes freed at this instant: one that takes class `c` (-1: none does), and how many do, up to 2."""
-    found = 0
-    node = NOWHERE
+def _pick_freed(
+    nodes: Nodes,
+    classes: Classes,
+    ranking: Ranking,
+    progress: Progress,
+    c: int,
+    score_batch: Any,
+    choice: int,
+    seed: int,
+) -> int:
+    """As `_pick`, for a class that only nodes freed at this instant can take: it looks at no other."""
+    rows, scores = ranking.rows, ranking.scores  # scratch
+    count = 0
     for i in range(progress.at[FREED]):
         if fits(nodes, classes, c, progress.freed[i]):
-            node = progress.freed[i]
-            found += 1
-            if found == 2:
-                break
-    return node, found
+            rows[count] = progress.freed[i]
+            count += 1
+    if count <= 1:
+        return rows[0] if count else NOWHERE
+    progress.at[DECISION] += 1
+    draw = _mix(seed, progress.at[DECISION])
+    if choice == UNIFORM:
+        return rows[draw % count]
+    score_rows(ranking, nodes, classes, c, count, score_batch, draw)
+    best = 0
+    for i in range(1, count):
+        if scores[i] > scores[best] or (scores[i] == scores[best] and rows[i] < rows[best]):
+            best = i
+    return rows[best]
 
 
 @njit(cache=True)
-def _may_clear(nodes: Nodes, classes: Classes, progress: Progress, c: int, level: int) -> bool:
-    """Whether class `c` could clear any node freed at this instant; the others have not changed for it."""
-    for i in range(progress.at[FREED]):  # noqa: SIM110  numba compiles no generator
-        if level_to_clear(nodes, classes, c, level, progress.freed[i]) >= 0:
-            return True
-    return False
+def _first_blocked(
+    nodes: Nodes, classes: Classes, tasks: Tasks, queues: Queues, progress: Progress, preempts: bool
+) -> int:
+    """The first blocked group in the queue's order that a node freed at this instant could take; -1 when none is."""
+    wanted, freed = progress.wanted, progress.freed
+    best = NOWHERE
+    best_key = FOREVER
+    for i in range(progress.at[FREED]):
+        if wanted[i] == UNKNOWN:
+            wanted[i] = first_blocked_for(queues, nodes, classes, tasks, freed[i], preempts, progress.at[ROUND])
+        if wanted[i] >= 0 and key(queues, tasks, wanted[i]) < best_key:
+            best, best_key = wanted[i], key(queues, tasks, wanted[i])
+    return best
+
+
+@njit(cache=True)
+def _forget(progress: Progress, g: int, n: int) -> None:
+    """Group `g` has another head, or was refused, and node `n` less room: what freed nodes want of them is unknown."""
+    for i in range(progress.at[FREED]):
+        if progress.freed[i] == n or progress.wanted[i] == g:
+            progress.wanted[i] = UNKNOWN
 
 
 @njit(cache=True)
@@ -322,24 +370,27 @@ def advance(
                 value = (kind << KIND_SHIFT) | (np.int64(tasks.epoch[t]) << EPOCH_SHIFT) | t
                 at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], leaves, value)
 
-        for i in range(at[FREED]):
-            unblock_fitting(queues, nodes, classes, tasks, progress.freed[i], preempts)
+        at[ROUND] += 1
         while True:
-            g = next_group(queues, tasks)
-            if g < 0:
+            g = first_ready(queues, tasks)
+            blocked = _first_blocked(nodes, classes, tasks, queues, progress, preempts)
+            is_retry = blocked >= 0 and (g < 0 or key(queues, tasks, blocked) < key(queues, tasks, g))
+            if is_retry:
+                g = blocked
+            elif g >= 0:
+                take_ready(queues)
+            else:
                 break
             t = queues.head[g]
             c = tasks.class_of_group[g]
-            is_retry = queues.is_retry[g]
             n, victims = NOWHERE, 0
-            candidates = 2
             if is_retry:
-                n, candidates = _freed_that_fits(nodes, classes, progress, c)
-            if candidates > 1:
+                n = _pick_freed(nodes, classes, ranking, progress, c, score_batch, choice, seed)
+            else:
                 at[DECISION] += 1
                 n = _pick(nodes, classes, ranking, c, score_batch, choice, _mix(seed, at[DECISION]))
             level = tasks.level_of_group[g]
-            if n < 0 and preempts and level > 0 and (not is_retry or _may_clear(nodes, classes, progress, c, level)):
+            if n < 0 and preempts and level > 0:
                 n, victims = find_preemption(nodes, classes, tasks, c, level, progress.victims)
                 for i in range(victims):
                     victim = progress.victims[i]
@@ -348,7 +399,9 @@ def advance(
                     _displace(nodes, classes, tasks, queues, ranking, progress, victim, now)
             if n < 0:
                 count[REFUSALS] += not is_retry
+                queues.refused_in[g] = at[ROUND]
                 block(queues, g)
+                _forget(progress, g, NOWHERE)
                 continue
             leave_queue(queues, tasks, t)
             _begin(nodes, classes, tasks, attempts, ranking, progress, t, n, now)
@@ -360,9 +413,16 @@ def advance(
                 at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], now + attempts.until_us[a], value)
             count[PLACEMENTS] += 1
             count[EVENTS] += 1
-            make_ready(queues, tasks, g, is_retry)
-            if victims > 0:  # what preemption left over
-                unblock_fitting(queues, nodes, classes, tasks, n, preempts)
+            if is_retry:
+                if queues.head[g] < 0:
+                    unblock(queues, g)
+            else:
+                make_ready(queues, tasks, g)
+            if victims > 0:  # they wait now, and there may be more room than was needed
+                at[ROUND] += 1
+                progress.wanted[: at[FREED]] = UNKNOWN
+            else:
+                _forget(progress, g, n)
         for i in range(at[FREED]):
             progress.is_freed[progress.freed[i]] = False
         at[FREED] = 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analytics.load import ReplayInput
 from analytics.replay.engine import RUNNING, Progress, _begin, _free, current
-from analytics.replay.queues import BLOCKED, Queues, enqueue, leave_queue
+from analytics.replay.queues import Queues, enqueue, leave_queue
 from analytics.replay.ranking import Ranking
 from analytics.replay.state import FOREVER, NOWHERE, WAITING, vacate
 from scheduler.core.packing.problem import AntiAffinity, Budget, Problem, problem_from_arrays
@@ -86,8 +86,7 @@ def _has_gpus(given: ReplayInput) -> NDArray[np.bool_]:
 def _waiting(given: ReplayInput, queues: Queues) -> NDArray[np.int64]:
     """The first of the blocked tasks, by level and arrival."""
     tasks = given.tasks
-    blocked = np.sort(queues.blocked[: queues.counts[BLOCKED]])
-    who = np.flatnonzero((tasks.node == WAITING) & np.isin(tasks.group, blocked) & ~_has_gpus(given))
+    who = np.flatnonzero((tasks.node == WAITING) & queues.is_blocked[tasks.group] & ~_has_gpus(given))
     level = tasks.level_of_group[tasks.group[who]].astype(np.int64)
     order = np.lexsort((tasks.arrival[who], -level))
     return who[order[:WAITING_TASKS]]

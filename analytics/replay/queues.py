@@ -1,8 +1,9 @@
 """The scheduling queue: priority first, then time, as kube-scheduler's PrioritySort.
 
 Tasks of one (request class, priority level) wait in one *group*, first in first out: what refuses the first refuses
-the rest. A refused group is *blocked* until a node changes in a way that lets it in, so a long backlog costs one
-comparison per group and freed node, not one per task.
+the rest. A group with new tasks is *ready* and asks every node. A refused group is *blocked*: from then on only a node
+that is freed looks for it, and takes the first in the queue's order that fits. Blocked groups lie in cells by what they
+ask of CPU and memory, so that a freed node, which on a full cluster has little room, looks at few of a long backlog.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from analytics.replay.heap import pop, push
 from analytics.replay.preemption import level_to_clear
-from analytics.replay.state import NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room
+from analytics.replay.state import FOREVER, NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room
 
 SEQUENCE_BITS = 44  # arrivals counted in one replay; the level sits above them
 
@@ -25,31 +26,43 @@ class Queues(NamedTuple):
 
     head: NDArray[np.int32]  # (Q,) task, or NOWHERE
     tail: NDArray[np.int32]  # (Q,)
-    blocked_at: NDArray[np.int32]  # (Q,) row in `blocked`, or NOWHERE
-    blocked: NDArray[np.int32]  # (Q,) the blocked groups, `counts[BLOCKED]` of them
+    is_blocked: NDArray[np.bool_]  # (Q,) is in the list of its cell
+    cell: NDArray[np.int32]  # (Q, 2) its steps of CPU and memory, see `_step`
+    first_blocked: NDArray[np.int32]  # (X, Y) by cell, or NOWHERE
+    after: NDArray[np.int32]  # (Q,) next blocked group of its cell
+    before: NDArray[np.int32]  # (Q,)
+    blocked_by_cpu: NDArray[np.int64]  # (X,) blocked groups with that step of CPU
     is_ready: NDArray[np.bool_]  # (Q,) has an entry in the ready heap
-    is_retry: NDArray[np.bool_]  # (Q,) was refused before: only nodes freed since then can take it
+    refused_in: NDArray[np.int64]  # (Q,) the last round in which a freed node could not take it after all
     ready_keys: NDArray[np.int64]  # (Q,) heap: most important level first, then earliest arrival
     ready_groups: NDArray[np.int64]  # (Q,)
-    counts: NDArray[np.int64]  # (3,) see below
+    counts: NDArray[np.int64]  # (2,) see below
     waiting_by_level: NDArray[np.int64]  # (P,)
 
 
-BLOCKED, READY, SEQUENCE = 0, 1, 2
+READY, SEQUENCE = 0, 1
+CPU, MEMORY = 0, 1  # the columns of demand that make a cell
 
 
-def new_queues(groups: int, levels: int) -> Queues:
-    """Empty queues."""
+def new_queues(demand: NDArray[np.int64], levels: int) -> Queues:
+    """Empty queues. demand: (Q, R), what one task of each group asks for."""
+    groups = len(demand)
+    cell = np.array([[_step(amount) for amount in row] for row in demand[:, : MEMORY + 1]], np.int32).reshape(groups, 2)
+    sides = cell.max(axis=0, initial=0) + 1
     return Queues(
         head=np.full(groups, NOWHERE, np.int32),
         tail=np.full(groups, NOWHERE, np.int32),
-        blocked_at=np.full(groups, NOWHERE, np.int32),
-        blocked=np.zeros(groups, np.int32),
+        is_blocked=np.zeros(groups, np.bool_),
+        cell=cell,
+        first_blocked=np.full(sides, NOWHERE, np.int32),
+        after=np.full(groups, NOWHERE, np.int32),
+        before=np.full(groups, NOWHERE, np.int32),
+        blocked_by_cpu=np.zeros(sides[0], np.int64),
         is_ready=np.zeros(groups, np.bool_),
-        is_retry=np.zeros(groups, np.bool_),
+        refused_in=np.zeros(groups, np.int64),
         ready_keys=np.zeros(groups + 1, np.int64),
         ready_groups=np.zeros(groups + 1, np.int64),
-        counts=np.zeros(3, np.int64),
+        counts=np.zeros(2, np.int64),
         waiting_by_level=np.zeros(levels, np.int64),
     )
 
@@ -70,8 +83,8 @@ def enqueue(queues: Queues, tasks: Tasks, t: int) -> None:
     queues.tail[g] = t
     tasks.node[t] = WAITING
     queues.waiting_by_level[tasks.level_of_group[g]] += 1
-    if queues.blocked_at[g] < 0:
-        make_ready(queues, tasks, g, False)
+    if not queues.is_blocked[g]:
+        make_ready(queues, tasks, g)
 
 
 @njit(cache=True)
@@ -92,80 +105,118 @@ def leave_queue(queues: Queues, tasks: Tasks, t: int) -> None:
 
 
 @njit(cache=True)
-def make_ready(queues: Queues, tasks: Tasks, g: int, is_retry: bool) -> None:
-    """Offer group `g` for placement, unless it is already or nobody waits in it."""
-    if queues.is_ready[g]:
-        queues.is_retry[g] &= is_retry
+def make_ready(queues: Queues, tasks: Tasks, g: int) -> None:
+    """Offer group `g` to every node, unless it is offered already or nobody waits in it."""
+    if queues.is_ready[g] or queues.head[g] < 0:
         return
-    if queues.head[g] < 0:
-        return
-    queues.is_retry[g] = is_retry
     queues.is_ready[g] = True
-    queues.counts[READY] = push(queues.ready_keys, queues.ready_groups, queues.counts[READY], _key(queues, tasks, g), g)
+    queues.counts[READY] = push(queues.ready_keys, queues.ready_groups, queues.counts[READY], key(queues, tasks, g), g)
 
 
 @njit(cache=True)
-def _key(queues: Queues, tasks: Tasks, g: int) -> int:
+def key(queues: Queues, tasks: Tasks, g: int) -> int:
+    """The queue's order: most important level first, then the earliest arrival. For a group in which somebody waits."""
     levels = queues.waiting_by_level.shape[0]
     return (np.int64(levels - tasks.level_of_group[g]) << SEQUENCE_BITS) | tasks.arrival[queues.head[g]]
 
 
 @njit(cache=True)
-def next_group(queues: Queues, tasks: Tasks) -> int:
-    """Take the group whose head is to be placed next; -1 when none is ready."""
+def first_ready(queues: Queues, tasks: Tasks) -> int:
+    """The ready group whose head is to be placed next; -1 when none is ready."""
     while queues.counts[READY] > 0:
-        g, key = queues.ready_groups[0], queues.ready_keys[0]
-        queues.counts[READY] = pop(queues.ready_keys, queues.ready_groups, queues.counts[READY])
-        if queues.head[g] >= 0 and _key(queues, tasks, g) != key:  # whom it stood for was cancelled since
-            queues.counts[READY] = push(
-                queues.ready_keys, queues.ready_groups, queues.counts[READY], _key(queues, tasks, g), g
-            )
-            continue
-        queues.is_ready[g] = False
-        if queues.head[g] >= 0:
+        g, known = queues.ready_groups[0], queues.ready_keys[0]
+        if queues.head[g] >= 0 and key(queues, tasks, g) == known:
             return g
+        take_ready(queues)
+        make_ready(queues, tasks, g)  # whom it stood for was cancelled since
     return -1
+
+
+@njit(cache=True)
+def take_ready(queues: Queues) -> None:
+    """Take what `first_ready` gave."""
+    queues.is_ready[queues.ready_groups[0]] = False
+    queues.counts[READY] = pop(queues.ready_keys, queues.ready_groups, queues.counts[READY])
+
+
+@njit(cache=True)
+def _step(amount: int) -> int:
+    """Which of the steps 0, 1, 2, 3, 4, 6, 8, 12, 16, ... an amount has reached: two to an octave."""
+    if amount <= 0:
+        return 0
+    octave = 0
+    while amount >> octave > 1:
+        octave += 1
+    return 2 * octave + 1 + ((amount >> (octave - 1)) & 1 if octave > 0 else 0)
 
 
 @njit(cache=True)
 def block(queues: Queues, g: int) -> None:
     """No node takes group `g` now: do not ask again until one changes."""
-    if queues.blocked_at[g] < 0:
-        queues.blocked[queues.counts[BLOCKED]] = g
-        queues.blocked_at[g] = queues.counts[BLOCKED]
-        queues.counts[BLOCKED] += 1
+    if queues.is_blocked[g]:
+        return
+    x, y = queues.cell[g]
+    first = queues.first_blocked[x, y]
+    queues.after[g] = first
+    queues.before[g] = NOWHERE
+    if first >= 0:
+        queues.before[first] = g
+    queues.first_blocked[x, y] = g
+    queues.blocked_by_cpu[x] += 1
+    queues.is_blocked[g] = True
 
 
 @njit(cache=True)
-def unblock_fitting(queues: Queues, nodes: Nodes, classes: Classes, tasks: Tasks, n: int, preempts: bool) -> None:
-    """Node `n` has more room: groups that fit there now, or could clear it, become ready; empty ones are forgotten.
+def unblock(queues: Queues, g: int) -> None:
+    """Freed nodes look for group `g` no more."""
+    x, y = queues.cell[g]
+    before, after = queues.before[g], queues.after[g]
+    if before >= 0:
+        queues.after[before] = after
+    else:
+        queues.first_blocked[x, y] = after
+    if after >= 0:
+        queues.before[after] = before
+    queues.blocked_by_cpu[x] -= 1
+    queues.is_blocked[g] = False
+
+
+@njit(cache=True)
+def first_blocked_for(
+    queues: Queues, nodes: Nodes, classes: Classes, tasks: Tasks, n: int, preempts: bool, round_: int
+) -> int:
+    """The first blocked group in the queue's order that fits on node `n`, or could clear it; -1 when none does.
 
     Whether a group could clear a node depends on its equals and betters there alone, so it is enough to ask again
-    when one of these leaves.
+    when one of these leaves. Groups refused in this round are passed over; empty ones are forgotten.
     """
     requested, allocatable, demand = nodes.requested, nodes.allocatable, classes.demand
+    first_blocked, following, blocked_by_cpu = queues.first_blocked, queues.after, queues.blocked_by_cpu
+    head, class_of_group = queues.head, tasks.class_of_group
     if not nodes.up[n]:
-        return
-    i = 0
-    while i < queues.counts[BLOCKED]:
-        g = queues.blocked[i]
-        c = tasks.class_of_group[g]
-        is_empty = queues.head[g] < 0
-        if not is_empty and not (has_room(requested, allocatable, demand, c, n) and fits(nodes, classes, c, n)):
-            level = tasks.level_of_group[g]
-            if not preempts or level == 0 or level_to_clear(nodes, classes, c, level, n) < 0:
-                i += 1
-                continue
-        _unblock(queues, g)
-        make_ready(queues, tasks, g, True)
-
-
-@njit(cache=True)
-def _unblock(queues: Queues, g: int) -> None:
-    """Stop watching group `g`; the last watched group takes its row."""
-    i = queues.blocked_at[g]
-    queues.counts[BLOCKED] -= 1
-    last = queues.blocked[queues.counts[BLOCKED]]
-    queues.blocked[i] = last
-    queues.blocked_at[last] = i
-    queues.blocked_at[g] = NOWHERE
+        return NOWHERE
+    cpu_steps, memory_steps = first_blocked.shape
+    if not preempts:  # what asks for a higher step than the node has free does not fit
+        cpu_steps = min(cpu_steps, _step(allocatable[n, CPU] - requested[n, CPU]) + 1)
+        memory_steps = min(memory_steps, _step(allocatable[n, MEMORY] - requested[n, MEMORY]) + 1)
+    best = NOWHERE
+    best_key = FOREVER
+    for x in range(cpu_steps):
+        if blocked_by_cpu[x] == 0:
+            continue
+        for y in range(memory_steps):
+            g = first_blocked[x, y]
+            while g >= 0:
+                after = following[g]
+                c = class_of_group[g]
+                if head[g] < 0:
+                    unblock(queues, g)
+                elif (preempts or has_room(requested, allocatable, demand, c, n)) and key(queues, tasks, g) < best_key:
+                    takes = fits(nodes, classes, c, n)
+                    if not takes and preempts and queues.refused_in[g] != round_:
+                        level = tasks.level_of_group[g]
+                        takes = level > 0 and level_to_clear(nodes, classes, c, level, n) >= 0
+                    if takes:
+                        best, best_key = g, key(queues, tasks, g)
+                g = after
+    return best

@@ -141,9 +141,10 @@ def _slot_for(ranking: Ranking, c: int) -> int:
 
 
 @njit(cache=True)
-def _score_rows(
+def score_rows(
     ranking: Ranking, nodes: Nodes, classes: Classes, c: int, count: int, score_batch: Any, draw: int
 ) -> None:
+    """Score the first `count` of `ranking.rows` for class `c` into `ranking.scores`."""
     score_batch(
         classes.demand[c],
         classes.demand_nonzero[c],
@@ -171,7 +172,7 @@ def _build(ranking: Ranking, nodes: Nodes, classes: Classes, c: int, slot: int, 
             continue
         rows[count] = n
         count += 1
-    _score_rows(ranking, nodes, classes, c, count, score_batch, draw)
+    score_rows(ranking, nodes, classes, c, count, score_batch, draw)
     for i in range(count):
         score[rows[i]] = scores[i]
     for b in range(ranking.block_best.shape[1]):
@@ -209,7 +210,7 @@ def _sync(ranking: Ranking, nodes: Nodes, classes: Classes, c: int, slot: int, s
             count += 1
         elif score[n] > -np.inf:
             _set_score(score, best, n, -np.inf)
-    _score_rows(ranking, nodes, classes, c, count, score_batch, draw)
+    score_rows(ranking, nodes, classes, c, count, score_batch, draw)
     for i in range(count):
         _set_score(score, best, rows[i], scores[i])
 
