@@ -44,6 +44,7 @@ from analytics.replay.state import (
     Nodes,
     Tasks,
     fits,
+    has_room,
     occupy,
     settle,
     vacate,
@@ -173,8 +174,9 @@ def _pick(nodes: Nodes, classes: Classes, ranking: Ranking, c: int, score_batch:
                 return n
         seen = 0
         chosen = -1
+        requested, allocatable, demand = nodes.requested, nodes.allocatable, classes.demand
         for n in range(count):
-            if fits(nodes, classes, c, n):
+            if has_room(requested, allocatable, demand, c, n) and fits(nodes, classes, c, n):
                 seen += 1
                 state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
                 if (state >> np.uint64(33)) % np.uint64(seen) == 0:
