@@ -226,9 +226,9 @@ def _from_list(items: list[msgspec.Raw]) -> Snapshot:
     ]
     namespaces = _decode_all(groups, "Namespace", kube.NamedObject)
     return a_snapshot(
-        [_guarded(w, partial(_node, item, w)) for w, item in _decode_all(groups, "Node", kube.NodeObject)],
+        [_guarded(w, partial(read_node, item, w)) for w, item in _decode_all(groups, "Node", kube.NodeObject)],
         pods,
-        budgets=[_budget(o) for _, o in _decode_all(groups, "PodDisruptionBudget", kube.BudgetObject)],
+        budgets=[read_budget(o) for _, o in _decode_all(groups, "PodDisruptionBudget", kube.BudgetObject)],
         priority_classes=classes,
         claims=_claims(groups),
         namespaces={o.metadata.name: o.metadata.labels or {} for _, o in namespaces} if namespaces else None,
@@ -250,7 +250,8 @@ def _guarded(where: str, read: Callable[[], T]) -> T:
         raise SnapshotError(message if message.startswith("items[") else f"{where}: {message}") from error
 
 
-def _node(item: kube.NodeObject, where: str) -> Node:
+def read_node(item: kube.NodeObject, where: str = "node") -> Node:
+    """The node of a Kubernetes object; raises ValueError naming the field of a broken quantity."""
     conditions = {c.type: c.status for c in item.status.conditions or ()}
     amounts = item.status.allocatable if item.status.allocatable is not None else item.status.capacity
     return Node(
@@ -272,7 +273,8 @@ def _priority_class(item: kube.PriorityClassObject) -> PriorityClass:
     )
 
 
-def _budget(item: kube.BudgetObject) -> Budget:
+def read_budget(item: kube.BudgetObject) -> Budget:
+    """The budget of a Kubernetes object."""
     return Budget(
         name=item.metadata.name,
         namespace=item.metadata.namespace or "default",

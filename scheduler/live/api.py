@@ -32,6 +32,8 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+"""Accept this to list names and versions only; a server that cannot sends whole objects."""
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -144,16 +146,18 @@ class Api:
             return _in_cluster(cls, user_agent, timeout_s)
         return _from_kubeconfig(cls, kubeconfig, context, user_agent, timeout_s)
 
-    def get(self, path: str, params: Params | None = None) -> bytes:
+    def get(self, path: str, params: Params | None = None, accept: str = "application/json") -> bytes:
         """The answer to GET. This and all other verbs raise ApiError."""
-        return self.request("GET", path, params)
+        return self.request("GET", path, params, accept=accept)
 
-    def list_pages(self, path: str, params: Params | None = None, page: int = 500) -> Iterator[bytes]:
+    def list_pages(
+        self, path: str, params: Params | None = None, page: int = 500, accept: str = "application/json"
+    ) -> Iterator[bytes]:
         """The pages of a list, at most `page` items each, all as of one resource version."""
         more = ""
         while True:
             asked = {**(params or {}), "limit": page} | ({"continue": more} if more else {})
-            data = self.get(path, asked)
+            data = self.get(path, asked, accept)
             yield data
             more = msgspec.json.decode(data, type=_Page).metadata.more
             if not more:
@@ -191,7 +195,13 @@ class Api:
         return Watch(connection, response, self.address)
 
     def request(
-        self, method: str, path: str, params: Params | None = None, body: bytes | None = None, content_type: str = ""
+        self,
+        method: str,
+        path: str,
+        params: Params | None = None,
+        body: bytes | None = None,
+        content_type: str = "",
+        accept: str = "application/json",
     ) -> bytes:
         """The body of a 2xx answer; ApiError for any other, and where there is none.
 
@@ -201,7 +211,7 @@ class Api:
         for is_last in (False, True):
             connection = self._connection(self.timeout_s, fresh=is_last)
             try:
-                response = self._send(connection, method, target, body, content_type)
+                response = self._send(connection, method, target, body, content_type, accept)
                 data = response.read()
             except _BROKEN as error:
                 connection.close()
@@ -225,9 +235,15 @@ class Api:
         return self.address.prefix + path + (f"?{urlencode(query)}" if query else "")
 
     def _send(
-        self, connection: http.client.HTTPConnection, method: str, target: str, body: bytes | None, content_type: str
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: bytes | None,
+        content_type: str,
+        accept: str = "application/json",
     ) -> http.client.HTTPResponse:
-        headers: Headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        headers: Headers = {"Accept": accept, "User-Agent": self._user_agent}
         if body is not None:
             headers["Content-Type"] = content_type
         if (authorization := self._authorization()) is not None:
