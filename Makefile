@@ -56,6 +56,9 @@ lock: install ## lock what pyproject.toml asks for; UPGRADE=--upgrade moves to n
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --all-extras --no-annotate --no-emit-index-url --generate-hashes --python-version 3.11 \
 	  -o requirements.lock pyproject.toml requirements.build.in
+	$(BIN)/uv pip compile --quiet --extra trace --extra packing --extra live --extra dashboard --constraint requirements.lock \
+	  --no-annotate --no-emit-index-url --generate-hashes --python-version 3.11 \
+	  -o requirements.image.lock pyproject.toml requirements.build.in
 
 clean: ## remove what make made, never your data
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
