@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from scheduler.live import packing_cli
+from scheduler.live import cleanup_cli, packing_cli
 
 
 def mount(app: typer.Typer) -> None:
     """Add this folder's commands to the top level of `app`."""
     app.command("policies")(policies)
     packing_cli.mount(app)
+    cleanup_cli.mount(app)
 
 
 def policies(as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of a table.")) -> None:
