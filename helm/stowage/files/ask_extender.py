@@ -17,7 +17,7 @@ def ask(address, port, node):
         "status": {"phase": "Pending"},
     }
     body = json.dumps({"Pod": pod, "Nodes": None, "NodeNames": [node]})
-    connection = http.client.HTTPConnection(address, port, timeout=5)
+    connection = http.client.HTTPConnection(address, port, timeout=30)
     connection.request("POST", "/filter", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     text = response.read().decode()
