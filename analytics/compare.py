@@ -152,10 +152,11 @@ def _pairs(base: Sequence[str], group: Sequence[str], runs: Mapping[str, Run]) -
 def _group(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[str]]:
     """Names of runs by policy and whatever options differ among the runs, in the order given."""
     options = [run.facts.options | {"trace": run.facts.trace.checksum[:8]} for run in runs]
-    keys = sorted({key for each in options for key in each})
-    differing = [key for key in keys if len({repr(each.get(key)) for each in options}) > 1]
+    decided = [each for run, each in zip(runs, options, strict=True) if run.facts.mode != "recorded"] or options
+    keys = sorted({key for each in decided for key in each})
+    differing = [key for key in keys if len({repr(each.get(key)) for each in decided}) > 1]
     labels = [
-        " ".join([run.facts.policy, *(f"{key}={each.get(key)}" for key in differing)])
+        " ".join([run.facts.policy, *(_option(key, each[key]) for key in differing if each.get(key) not in (None, {}))])
         for run, each in zip(runs, options, strict=True)
     ]
     repeated = Counter((label, run.facts.seed) for label, run in zip(labels, runs, strict=True))
@@ -164,6 +165,11 @@ def _group(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[str]]:
     for label, name in zip(labels, names, strict=True):
         groups.setdefault(f"{label} ({name})" if label in ambiguous else label, []).append(name)
     return groups
+
+
+def _option(key: str, value: Any) -> str:
+    shown = ",".join(f"{name}={part}" for name, part in value.items()) if isinstance(value, Mapping) else value
+    return f"{key}={shown}"
 
 
 def _check_comparable(runs: Sequence[Run], names: Sequence[str], force: bool) -> list[str]:

@@ -182,3 +182,13 @@ def test_any_run_answers_sql(tmp_path: Path) -> None:
     assert "free" in CliRunner().invoke(stowage.app, ["sql", run, question]).output
     broken = CliRunner().invoke(stowage.app, ["sql", run, "select nonsense"])
     assert isinstance(broken.exception, InputError)
+
+
+def test_a_recording_has_no_options_to_differ_by(tmp_path: Path) -> None:
+    decided = {"overcommit": {"cpu_milli": 1.25}, "nodes": "x1"}
+    runs = [a_run(tmp_path / "r", policy="recorded", mode="recorded"), a_run(tmp_path / "b", options=decided)]
+    assert list(compare(runs).groups) == ["recorded", "best-fit"]
+    other = a_run(tmp_path / "w", options=decided | {"overcommit": {"cpu_milli": 1.5}})
+    assert list(compare([*runs, other]).groups) == [
+        "recorded", "best-fit overcommit=cpu_milli=1.25", "best-fit overcommit=cpu_milli=1.5"
+    ]  # fmt: skip
