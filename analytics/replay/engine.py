@@ -66,6 +66,7 @@ class Progress(NamedTuple):
 
     at: NDArray[np.int64]
     counts: NDArray[np.int64]
+    all_nodes: NDArray[np.int64]  # (N,) their rows
     victims: NDArray[np.int32]  # scratch
     freed: NDArray[np.int32]  # (N,) nodes with more room than when the queue was last served, `at[FREED]` of them
     is_freed: NDArray[np.bool_]  # (N,) by node
@@ -89,6 +90,7 @@ def new_progress(nodes: int) -> Progress:
     return Progress(
         at=np.zeros(7, np.int64),
         counts=np.zeros(7, np.int64),
+        all_nodes=np.arange(nodes, dtype=np.int64),
         victims=np.zeros(4096, np.int32),
         freed=np.zeros(nodes, np.int32),
         is_freed=np.zeros(nodes, np.bool_),
@@ -393,7 +395,9 @@ def advance(
                 n = _pick(nodes, classes, ranking, c, score_batch, choice, _mix(seed, at[DECISION]))
             level = tasks.level_of_group[g]
             if n < 0 and preempts and level > 0:
-                n, victims = find_preemption(nodes, classes, tasks, c, level, progress.victims)
+                # a blocked group could clear no node before these were freed, and new tasks below it change nothing
+                rows = np.sort(progress.freed[: at[FREED]]).astype(np.int64) if is_retry else progress.all_nodes
+                n, victims = find_preemption(nodes, classes, tasks, c, level, rows, progress.victims)
                 for i in range(victims):
                     victim = progress.victims[i]
                     _count(attempts.preemptions, current(tasks, victim))

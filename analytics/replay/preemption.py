@@ -19,7 +19,7 @@ EXACT = 100  # kube-scheduler's minCandidateNodesAbsolute
 
 
 @njit(cache=True)
-def _lowest_level(
+def lowest_level(
     requested: NDArray[np.int64],
     allocatable: NDArray[np.int64],
     by_level: NDArray[np.int64],
@@ -49,16 +49,6 @@ def _lowest_level(
     if needed < 0 and has_gpus:
         needed = level - 1  # the totals fit, the devices did not
     return needed
-
-
-@njit(cache=True)
-def level_to_clear(nodes: Nodes, classes: Classes, c: int, level: int, n: int) -> int:
-    """`_lowest_level` where the class may go at all, for one node."""
-    if not nodes.up[n] or not is_allowed(classes, c, n):
-        return -1
-    return _lowest_level(
-        nodes.requested, nodes.allocatable, nodes.by_level, classes.demand, classes.gpus[c] > 0, c, level, n
-    )
 
 
 @njit(cache=True)
@@ -116,28 +106,39 @@ def _lift(nodes: Nodes, classes: Classes, tasks: Tasks, t: int, n: int, sign: in
 
 @njit(cache=True)
 def find_preemption(
-    nodes: Nodes, classes: Classes, tasks: Tasks, c: int, level: int, victims: NDArray[np.int32]
+    nodes: Nodes,
+    classes: Classes,
+    tasks: Tasks,
+    c: int,
+    level: int,
+    rows: NDArray[np.int64],
+    victims: NDArray[np.int32],
 ) -> tuple[int, int]:
-    """(node, number of victims), the victims being in `victims`; (-1, 0) when nothing below `level` helps."""
-    count = nodes.up.shape[0]
+    """(node, number of victims), the victims being in `victims`; (-1, 0) when nothing below `level` helps.
+
+    rows: the nodes to look at, ascending.
+    """
+    count = rows.shape[0]
     lowest = level
     needed = np.empty(count, np.int64)
     requested, allocatable, by_level, demand = nodes.requested, nodes.allocatable, nodes.by_level, classes.demand
     up = nodes.up
     has_gpus = classes.gpus[c] > 0
     has_rules = classes.mask[c] >= 0 or classes.spread[c] >= 0
-    for n in range(count):
-        needed[n] = -1
+    for i in range(count):
+        needed[i] = -1
+        n = rows[i]
         if up[n] and (not has_rules or is_allowed(classes, c, n)):
-            needed[n] = _lowest_level(requested, allocatable, by_level, demand, has_gpus, c, level, n)
-        if 0 <= needed[n] < lowest:
-            lowest = needed[n]
+            needed[i] = lowest_level(requested, allocatable, by_level, demand, has_gpus, c, level, n)
+        if 0 <= needed[i] < lowest:
+            lowest = needed[i]
     best, fewest, tried = NOWHERE, 0, 0
     trial = np.empty_like(victims)
     for wanted in range(lowest, level):
-        for n in range(count):
-            if needed[n] != wanted:
+        for i in range(count):
+            if needed[i] != wanted:
                 continue
+            n = rows[i]
             found = choose_victims(nodes, classes, tasks, c, level, n, trial)
             tried += 1
             if found >= 0 and (best < 0 or found < fewest):

@@ -15,8 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from analytics.replay.heap import pop, push
-from analytics.replay.preemption import level_to_clear
-from analytics.replay.state import FOREVER, NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room
+from analytics.replay.preemption import lowest_level
+from analytics.replay.state import FOREVER, NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room, is_allowed
 
 SEQUENCE_BITS = 44  # arrivals counted in one replay; the level sits above them
 
@@ -117,7 +117,13 @@ def make_ready(queues: Queues, tasks: Tasks, g: int) -> None:
 def key(queues: Queues, tasks: Tasks, g: int) -> int:
     """The queue's order: most important level first, then the earliest arrival. For a group in which somebody waits."""
     levels = queues.waiting_by_level.shape[0]
-    return (np.int64(levels - tasks.level_of_group[g]) << SEQUENCE_BITS) | tasks.arrival[queues.head[g]]
+    return order_key(levels, tasks.level_of_group[g], tasks.arrival[queues.head[g]])
+
+
+@njit(cache=True)
+def order_key(levels: int, level: int, arrival: int) -> int:
+    """Smaller is served first."""
+    return (np.int64(levels - level) << SEQUENCE_BITS) | arrival
 
 
 @njit(cache=True)
@@ -192,7 +198,9 @@ def first_blocked_for(
     """
     requested, allocatable, demand = nodes.requested, nodes.allocatable, classes.demand
     first_blocked, following, blocked_by_cpu = queues.first_blocked, queues.after, queues.blocked_by_cpu
-    head, class_of_group = queues.head, tasks.class_of_group
+    head, refused_in, levels = queues.head, queues.refused_in, queues.waiting_by_level.shape[0]
+    class_of_group, level_of_group, arrival = tasks.class_of_group, tasks.level_of_group, tasks.arrival
+    by_level, gpus = nodes.by_level, classes.gpus
     if not nodes.up[n]:
         return NOWHERE
     cpu_steps, memory_steps = first_blocked.shape
@@ -211,12 +219,18 @@ def first_blocked_for(
                 c = class_of_group[g]
                 if head[g] < 0:
                     unblock(queues, g)
-                elif (preempts or has_room(requested, allocatable, demand, c, n)) and key(queues, tasks, g) < best_key:
-                    takes = fits(nodes, classes, c, n)
-                    if not takes and preempts and queues.refused_in[g] != round_:
-                        level = tasks.level_of_group[g]
-                        takes = level > 0 and level_to_clear(nodes, classes, c, level, n) >= 0
+                    g = after
+                    continue
+                # The order on bare arrays first: whom an earlier group precedes need not fit. See `has_room`.
+                at = order_key(levels, level_of_group[g], arrival[head[g]])
+                if at < best_key:
+                    takes = has_room(requested, allocatable, demand, c, n)
+                    takes = takes and fits(nodes, classes, c, n)
+                    level = level_of_group[g]
+                    if not takes and preempts and level > 0 and refused_in[g] != round_:
+                        takes = lowest_level(requested, allocatable, by_level, demand, gpus[c] > 0, c, level, n) >= 0
+                        takes = takes and is_allowed(classes, c, n)
                     if takes:
-                        best, best_key = g, key(queues, tasks, g)
+                        best, best_key = g, at
                 g = after
     return best

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.harness import warm_up
 
-BENCHES = ("command", "import", "synth", "replay", "growth", "policies")  # the last one makes this process large
+BENCHES = ("command", "import", "synth", "replay", "growth", "packing", "policies")  # the last makes this process large
 
 
 def main(names: list[str]) -> int:
