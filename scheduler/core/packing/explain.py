@@ -69,6 +69,10 @@ def alone(snapshot: Snapshot, keys: set[str]) -> Snapshot:
     return msgspec.structs.replace(snapshot, pods=[p for p in snapshot.pods if p.node is not None or p.key in keys])
 
 
+def _as_change(step: Step) -> str:
+    return f"move {step.pod} from {step.source} to {step.target}" if step.target else f"evict {step.pod}"
+
+
 class _Explainer:
     def __init__(
         self, snapshot: Snapshot, key: str, order: Order, budget: Budget, options: PackOptions, seed: int
@@ -97,7 +101,8 @@ class _Explainer:
             disturbs = result.moves + result.evictions
             answer = "fits" if not disturbs else "fits after moves"
             why = f"it fits on {node}" + (f" once {disturbs} running pods make room" if disturbs else " as things are")
-            return Explanation(pod.key, "optimal", answer, why, causes, node=node, steps=steps)
+            change = ", ".join(_as_change(step) for step in steps if step.source is not None)
+            return Explanation(pod.key, "optimal", answer, why, causes, smallest_change=change, node=node, steps=steps)
         if result.verdict != "optimal":
             return Explanation(pod.key, "undecided", "undecided", "no place found in the time given", causes)
         out = Explanation(pod.key, "optimal", "impossible", "", causes)

@@ -60,6 +60,7 @@ def test_pod_that_fits_after_a_move_gets_the_steps():
     answer = explain(nodes, [a_pod(cpu=4, priority=1, node_selector={"here": "yes"}), a_pod("q", cpu=2, node="n0")])
     assert (answer.answer, answer.node) == ("fits after moves", "n0")
     assert [step.action for step in answer.steps] == ["move", "place"]
+    assert answer.smallest_change == "move default/q from n0 to n1"
 
 
 def test_running_gated_and_unknown_pods_have_an_answer_too():
