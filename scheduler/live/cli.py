@@ -1,10 +1,10 @@
-"""`stowage policies`, and the commands of `packing_cli`."""
+"""`stowage policies`, and the commands of `packing_cli` and `serve_cli`."""
 
 from __future__ import annotations
 
 import typer
 
-from scheduler.live import cleanup_cli, packing_cli
+from scheduler.live import cleanup_cli, packing_cli, serve_cli
 
 
 def mount(app: typer.Typer) -> None:
@@ -12,6 +12,7 @@ def mount(app: typer.Typer) -> None:
     app.command("policies")(policies)
     packing_cli.mount(app)
     cleanup_cli.mount(app)
+    serve_cli.mount(app)
 
 
 def policies(as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of a table.")) -> None:

@@ -154,6 +154,8 @@ class ClusterCache:
             return
         before = self.pods.get(key)
         after = self._pod_state(key, pod)
+        if key in self._assumed and _is_refused(pod):
+            self._unassume(key)
         if before is not None and before.uid != after.uid:
             self._unassume(key)
         was = "" if before is None else self._where(before)
@@ -238,6 +240,15 @@ class ClusterCache:
         for key in late:
             self._unassume(key)
         return late
+
+    def assumed_requests(self, key: str, node: str) -> dict[str, int]:
+        """What an assumed pod adds to a node; nothing unless it is assumed there."""
+        return dict(self.pods[key].requests) if self._assumed.get(key, ("",))[0] == node else {}
+
+    @property
+    def assumed(self) -> int:
+        """How many pods are assumed somewhere."""
+        return len(self._assumed)
 
     # ---- questions
 
@@ -448,6 +459,12 @@ def _filled(containers: list[kube.Container] | None) -> list[kube.Container] | N
         requests = {**_DEFAULT_REQUEST, **(named.limits or {}), **(named.requests or {})}
         filled.append(msgspec.structs.replace(one, resources=msgspec.structs.replace(named, requests=requests)))
     return filled
+
+
+def _is_refused(pod: LivePod) -> bool:
+    """Whether the scheduler last said that no node will do."""
+    verdict = pod.condition("PodScheduled")
+    return verdict is not None and verdict.status == "False" and verdict.reason == "Unschedulable"
 
 
 def _price(text: str) -> int:

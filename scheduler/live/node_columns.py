@@ -25,7 +25,9 @@ Requests = tuple[tuple[str, int], ...]
 _BYTES: Final = {"memory": MEMORY, "ephemeral-storage": DISK}
 _MOST: Final = 1 << 50  # no sum of a node's pods overflows; real amounts are far below
 _FIRST_ROWS: Final = 64
-_MOST_VECTORS: Final = 65_536
+_MOST_VECTORS: Final = 8_192
+_MOST_AXES: Final = 128  # pods can name any resource; scores need not know the 129th
+_NO_COLUMN: Final = -1
 
 
 class NodeColumns:
@@ -71,18 +73,25 @@ class NodeColumns:
         self.allocatable[row] = 0
         for name, amount in amounts.items():
             column = self._column_of(name)
-            self.allocatable[row, column] += _scaled(column, amount // MIB if name in _BYTES else amount)
+            if column != _NO_COLUMN:
+                self.allocatable[row, column] += _scaled(column, amount // MIB if name in _BYTES else amount)
 
-    def demand(self, requests: Requests) -> Ints:
-        """(R,), what a pod asks for, in our units; do not change it. A resource no node has yet gets a column."""
+    def demand(self, requests: Requests, grow: bool = True) -> Ints:
+        """(R,), what a pod asks for, in our units; do not change it.
+
+        grow: a resource without a column gets one; False leaves it out.
+        """
         vector = self._vectors.get(requests)
         if vector is None:
-            for name, _ in requests:
+            for name, _ in requests if grow else ():
                 self._column_of(name)
             vector = np.zeros(len(self.axes), np.int64)
             for name, amount in requests:
-                column = self._column_of(name)
-                vector[column] += _scaled(column, -(-amount // MIB) if name in _BYTES else amount)
+                column = self._column_of(name) if grow else self._column.get(name, _NO_COLUMN)
+                if column != _NO_COLUMN:
+                    vector[column] += _scaled(column, -(-amount // MIB) if name in _BYTES else amount)
+            if not grow:
+                return vector
             if len(self._vectors) >= _MOST_VECTORS:
                 self._vectors.clear()
             self._vectors[requests] = vector
@@ -107,8 +116,10 @@ class NodeColumns:
                 column = _BYTES[name]
             elif name in GPU_RESOURCES:
                 column = GPU
-            else:
+            elif len(self.axes) < _MOST_AXES:
                 column = self._grow_columns(name)
+            else:
+                return _NO_COLUMN
             self._column[name] = column
         return column
 

@@ -250,7 +250,7 @@ class Watcher(Generic[T]):
         resync_s: float = 600.0,
         use_watch_list: bool = True,
     ) -> None:
-        self.feed, self.life = Feed(sink), Life()
+        self.kind, self.feed, self.life = sink.kind, Feed(sink), Life()
         self._api, self._sink, self._deliver = api, sink, deliver
         self._renew_s, self._resync_s, self._use_watch_list = renew_s, resync_s, use_watch_list
         self._stop = threading.Event()
