@@ -1,4 +1,4 @@
-"""What the executor may ask for. Every action names the very pod (uid) and, where it matters, the version it was decided on."""
+"""What the executor may ask for. Every action names the very pod (uid); an eviction also its version."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class StepStatus(Kube, frozen=True, kw_only=True):
 
 
 class Reservation(Kube, frozen=True, kw_only=True):
-    """Room on a node kept for one pod: named (and by uid), or the next one of this owner and shape.
+    """Room on a node kept for one pod: named (namespace/name, uid), or the next one of this owner and shape.
 
     hard: the pod it is for is refused elsewhere until `expires`.
     """
@@ -155,10 +155,9 @@ class Reservation(Kube, frozen=True, kw_only=True):
     node: str
     requests: dict[str, int]
     expires: str
-    namespace: str
     pod: str = ""
     uid: str = ""
-    owner_uid: str = ""
+    owner: Owner | None = None
     shape_hash: str = ""
     hard: bool = False
 

@@ -11,50 +11,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from scheduler.core import kube_types as kube
 from scheduler.core.packing.selectors import affinity_accepts, untolerated
 from scheduler.core.requests import amounts_of
 from scheduler.core.snapshot import Node, Pod, PriorityClass, read_pod
+from scheduler.live.kube_objects import HOLD_GATE, LiveNode, LivePod, shape_hash
 from scheduler.live.planner.plan_resource import seconds_of
-from scheduler.live.shape import shape_hash
-
-HOLD_GATE = "stowage.dev/hold"
-POKE = "stowage.dev/poke"
-PLAN = "stowage.dev/plan"
-
-
-class PodMetadata(kube.Metadata, frozen=True, kw_only=True):
-    """metadata of a pod, with what a conditional write needs."""
-
-    resource_version: str = ""
-
-
-class PodCondition(kube.Kube, frozen=True, kw_only=True):
-    """status.conditions[] of a pod."""
-
-    type: str
-    status: str
-    reason: str = ""
-    message: str = ""
-    last_transition_time: str | None = None
-
-
-class PodStatus(kube.PodStatus, frozen=True, kw_only=True):
-    """status of a pod, with the scheduler's verdict."""
-
-    conditions: list[PodCondition] | None = None
-
-
-class PodItem(kube.PodObject, frozen=True, kw_only=True):
-    """v1.Pod as the planner reads it."""
-
-    metadata: PodMetadata = PodMetadata()
-    status: PodStatus = PodStatus()
 
 
 @dataclass(frozen=True, slots=True)
-class LivePod:
-    """A pod and what only a live cluster knows of it. unschedulable_since: Unix time; None unless the scheduler refused."""
+class PodView:
+    """A pod and what only a live cluster knows of it. unschedulable_since: Unix time; None unless it was refused."""
 
     pod: Pod
     resource_version: str = ""
@@ -86,16 +52,15 @@ class LivePod:
         return {**self.pod.requests, "pods": 1}
 
 
-def live_pod(item: PodItem, classes: list[PriorityClass], gang_sizes: dict[str, int] | None = None) -> LivePod:
+def view_of(item: LivePod, classes: list[PriorityClass], gang_sizes: dict[str, int] | None = None) -> PodView:
     """The live view of a pod object; raises ValueError naming the field of a broken quantity."""
     meta, spec, status = item.metadata, item.spec, item.status
     pod = read_pod(item, classes, gang_sizes)
     owner = next((o for o in meta.owner_references or () if o.controller), None)
-    refused = next(
-        (c for c in status.conditions or () if c.type == "PodScheduled" and c.reason == "Unschedulable"), None
-    )
+    verdict = item.condition("PodScheduled")
+    refused = verdict if verdict is not None and verdict.reason == "Unschedulable" else None
     since = None if refused is None else seconds_of(refused.last_transition_time) or 0.0
-    return LivePod(
+    return PodView(
         pod=pod,
         resource_version=meta.resource_version,
         phase=status.phase,
@@ -104,11 +69,11 @@ def live_pod(item: PodItem, classes: list[PriorityClass], gang_sizes: dict[str, 
         owner_name=owner.name if owner else "",
         unschedulable_since=since,
         why_unschedulable=refused.message if refused else "",
-        shape=shape_hash(pod),
+        shape=shape_hash(item),
     )
 
 
-def live_node(item: kube.NodeObject) -> Node:
+def node_of(item: LiveNode) -> Node:
     """The snapshot's view of a node object."""
     conditions = {c.type: c.status for c in item.status.conditions or ()}
     amounts = item.status.allocatable if item.status.allocatable is not None else item.status.capacity
@@ -126,13 +91,13 @@ class World:
     """Pods by namespace/name, nodes by name; ended pods are not kept."""
 
     def __init__(self) -> None:
-        self.pods: dict[str, LivePod] = {}
+        self.pods: dict[str, PodView] = {}
         self.nodes: dict[str, Node] = {}
         self.version = 0
         self._on_node: dict[str, set[str]] = {}
         self._of_owner: dict[str, set[str]] = {}
 
-    def put_pod(self, live: LivePod) -> None:
+    def put_pod(self, live: PodView) -> None:
         """Take over a pod's newest state; an ended pod is dropped."""
         self.drop_pod(live.key)
         self.version += 1
@@ -166,21 +131,21 @@ class World:
         if self.nodes.pop(name, None) is not None:
             self.version += 1
 
-    def pod(self, key: str, uid: str) -> LivePod | None:
+    def pod(self, key: str, uid: str) -> PodView | None:
         """The pod of this name if it is still that very pod."""
         live = self.pods.get(key)
         return live if live is not None and live.pod.uid == uid else None
 
-    def on_node(self, node: str) -> Iterator[LivePod]:
+    def on_node(self, node: str) -> Iterator[PodView]:
         """Pods bound to a node, terminating ones included."""
         return (self.pods[key] for key in sorted(self._on_node.get(node, ())))
 
-    def of_owner(self, owner_uid: str) -> list[LivePod]:
+    def of_owner(self, owner_uid: str) -> list[PodView]:
         """Pods of a controller, oldest first, then by name."""
         live = [self.pods[key] for key in self._of_owner.get(owner_uid, ())] if owner_uid else []
         return sorted(live, key=lambda p: (p.pod.created, p.key))
 
-    def waiting(self) -> list[LivePod]:
+    def waiting(self) -> list[PodView]:
         """Pods without a node, by name."""
         return [self.pods[key] for key in sorted(self.pods) if self.pods[key].is_waiting]
 
@@ -250,15 +215,15 @@ def node_fault(node: Node | None, pod: Pod | None) -> tuple[str, str] | None:
     return None
 
 
-_pod_decoder = msgspec.json.Decoder(PodItem)
-_node_decoder = msgspec.json.Decoder(kube.NodeObject)
+_pod_decoder = msgspec.json.Decoder(LivePod)
+_node_decoder = msgspec.json.Decoder(LiveNode)
 
 
-def decode_pod(data: bytes | msgspec.Raw, classes: list[PriorityClass], sizes: dict[str, int] | None = None) -> LivePod:
+def decode_pod(data: bytes | msgspec.Raw, classes: list[PriorityClass], sizes: dict[str, int] | None = None) -> PodView:
     """A live pod from the API server's JSON."""
-    return live_pod(_pod_decoder.decode(data), classes, sizes)
+    return view_of(_pod_decoder.decode(data), classes, sizes)
 
 
 def decode_node(data: bytes | msgspec.Raw) -> Node:
     """A node from the API server's JSON."""
-    return live_node(_node_decoder.decode(data))
+    return node_of(_node_decoder.decode(data))
