@@ -28,12 +28,13 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Take our gate off; with `pin`, the same patch binds the pod to the node by node affinity."""
+    """Take our gate off, for this resource version only; `pin`: the same patch ties the pod to the node by affinity."""
 
     step: int
     namespace: str
     pod: str
     uid: str
+    resource_version: str
     node: str
     pin: bool
 

@@ -40,13 +40,15 @@ from scheduler.live.planner.plan_resource import (
     stamp,
     with_condition,
 )
-from scheduler.live.planner.replacements import match_replacements
+from scheduler.live.planner.replacements import match_replacements, young_siblings
 from scheduler.live.planner.reservations import reservations_of
 from scheduler.live.planner.steer import destination, pinned_to, steer
 from scheduler.live.planner.world import PodView, Rooms, World, node_fault
 
 ENDED = frozenset({"bound", "skipped", "failed"})
+UNDER_WAY = frozenset({"evicting", "evicted", "placed"})
 STOPPING = "Stopping"
+VIEW_AGE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ class _Execution:
             elif step.state == "placed":
                 self.look_at_placed(i)
         for i, replacement in match_replacements(self.specs, self.steps, self.world, self.now).items():
-            self.set(i, "placed", replacement=replacement.pod.name, uid=replacement.pod.uid)
+            self.place(i, replacement)
             self.look_at_placed(i)
 
     def look_at_pending(self, i: int) -> None:
@@ -344,11 +346,11 @@ class _Execution:
         waits_for = ""
         for i in sorted(ready):
             spec = self.specs[i]
-            if spec.action == "place":
-                if not spec.gang or spec.gang not in late_gangs:  # a gang is released together
-                    self.set(i, "placed", replacement=spec.pod, uid=spec.uid)
-                continue
             live = self.world.pod(spec.key, spec.uid)
+            if spec.action == "place":
+                if live is not None and not (spec.gang and spec.gang in late_gangs):  # a gang is released together
+                    self.place(i, live)
+                continue
             if moving >= self.limits.at_once or live is None or self.awaits_a_twin(i):
                 continue
             refusal = self.spent.refusal(self.budget, [spec.namespace], self.now)
@@ -365,7 +367,7 @@ class _Execution:
         """Rows of pending steps whose pod has room now, what is under way and earlier in the plan counted."""
         rooms = Rooms(self.world, leaving=False)
         for spec, step in zip(self.specs, self.steps, strict=True):
-            if spec.action != "evict" and step.state in ("evicting", "evicted", "placed"):
+            if spec.action != "evict" and (step.state in UNDER_WAY or self.is_bound_unseen(spec, step)):
                 rooms.take(spec.to, {**spec.requests, "pods": 1})
         ready = set()
         for i, (spec, step) in enumerate(zip(self.specs, self.steps, strict=True)):
@@ -377,6 +379,13 @@ class _Execution:
             if spec.action != "evict":  # even if it must wait: what comes later in the plan must not take its room
                 rooms.take(spec.to, demand)
         return ready
+
+    def is_bound_unseen(self, spec: StepSpec, step: StepStatus) -> bool:
+        """Whether another leader saw the pod bound a moment ago, and our own view is still older than that."""
+        if step.state != "bound" or self.now - (seconds_of(step.time) or 0.0) > VIEW_AGE_S:
+            return False
+        live = self.world.pod(f"{spec.namespace}/{step.replacement}", step.replacement_uid)
+        return live is None or live.pod.node is None
 
     def awaits_a_twin(self, i: int) -> bool:
         """Whether a replacement of the same owner and shape is still unknown that is meant for another node.
@@ -413,7 +422,10 @@ class _Execution:
         """Write down that this version of the pod is to be evicted."""
         self.set(i, "evicting")
         self.steps[i] = msgspec.structs.replace(
-            self.steps[i], resource_version=live.resource_version, evicted_at=stamp(self.now)
+            self.steps[i],
+            resource_version=live.resource_version,
+            evicted_at=stamp(self.now),
+            known=young_siblings(self.specs[i], live, self.world, self.now),
         )
         self.spent.evictions.append((self.now, self.specs[i].namespace))
 
@@ -445,11 +457,24 @@ class _Execution:
         """Bring every known pod to its node, once there is room for it."""
         rooms = Rooms(self.world, leaving=False)
         for i, (spec, step) in enumerate(zip(self.specs, self.steps, strict=True)):
-            if step.state != "placed":
-                continue
-            live = self.world.pod(f"{spec.namespace}/{step.replacement}", step.replacement_uid)
+            live = self.placed_pod(spec, step)
             if live is not None and rooms.fits(spec.to, live.demand()):
-                self.actions += steer(i, live, spec.to, self.now, self.limits.steer_every_s, self.limits.may_nominate)
+                self.steer_pod(i, live, spec.to)
+
+    def steer_pod(self, i: int, live: PodView, node: str) -> None:
+        """Bring a pod to a node; a decided release is renewed for a pod that has changed since."""
+        step = self.steps[i]
+        if live.is_gated and is_newer(live.resource_version, step.resource_version):
+            self.steps[i] = msgspec.structs.replace(step, resource_version=live.resource_version)
+        version = self.steps[i].resource_version
+        every, nominate = self.limits.steer_every_s, self.limits.may_nominate
+        self.actions += steer(i, live, node, version, self.now, every, nominate)
+
+    def placed_pod(self, spec: StepSpec, step: StepStatus) -> PodView | None:
+        """The pod that a step is steering."""
+        if step.state != "placed":
+            return None
+        return self.world.pod(f"{spec.namespace}/{step.replacement}", step.replacement_uid)
 
     # ---- stopping
 
@@ -458,25 +483,37 @@ class _Execution:
         since = condition(self.status, STOPPING)
         waited = self.now - (seconds_of(since.last_transition_time if since else "") or self.now)
         rooms = Rooms(self.world, leaving=True)
-        released = self.released_gangs()
+        held, unsure = self.gangs_still_held()
         for i, (spec, step) in enumerate(zip(self.specs, self.steps, strict=True)):
             if is_over(spec, step):
                 continue
-            if step.state == "pending" or (step.state == "placed" and spec.gang and spec.gang not in released):
+            if step.state == "pending" or (step.state == "placed" and spec.gang in held):
                 self.set(i, "skipped", "the plan stopped before it")
             elif step.state == "evicting":
                 self.void(i)
-            else:
+            elif step.state == "evicted" or spec.gang not in unsure:
                 self.settle(i, rooms, is_late=waited > self.limits.drain_s)
+        for i in sorted(i for rows in unsure.values() for i in rows):
+            spec, step = self.specs[i], self.steps[i]
+            self.actions.append(Touch(i, spec.namespace, step.replacement, step.replacement_uid))
 
-    def released_gangs(self) -> set[str]:
-        """Gangs with a member whose gate is off; "" for pods of no gang."""
-        out = set()
-        for spec, step in zip(self.specs, self.steps, strict=True):
-            live = self.world.pod(f"{spec.namespace}/{step.replacement}", step.replacement_uid)
-            if step.state == "bound" or (step.state == "placed" and live is not None and not live.is_gated):
-                out.add(spec.gang)
-        return out
+    def gangs_still_held(self) -> tuple[set[str], dict[str, list[int]]]:
+        """Gangs of which no gate is off, for certain, and rows by gang where a release may still be under way.
+
+        A gated pod that has another version than its release was decided for cannot be released by that decision.
+        """
+        free: set[str] = set()
+        unsure: dict[str, list[int]] = {}
+        for i, (spec, step) in enumerate(zip(self.specs, self.steps, strict=True)):
+            live = self.placed_pod(spec, step)
+            if not spec.gang or spec.action != "place":
+                continue
+            if step.state == "bound" or (live is not None and not live.is_gated):
+                free.add(spec.gang)
+            elif live is not None and not is_newer(live.resource_version, step.resource_version):
+                unsure.setdefault(spec.gang, []).append(i)
+        held = {spec.gang for spec in self.specs if spec.gang} - free - unsure.keys()
+        return held, {gang: rows for gang, rows in unsure.items() if gang not in free}
 
     def void(self, i: int) -> None:
         """Take a decided eviction back: once the pod has another version, no leader can carry it out."""
@@ -503,7 +540,7 @@ class _Execution:
             return
         rooms.take(node, {**spec.requests, "pods": 1})
         if live is not None:
-            self.actions += steer(i, live, node, self.now, self.limits.steer_every_s, self.limits.may_nominate)
+            self.steer_pod(i, live, node)
 
     def let_go(self, i: int, live: PodView) -> None:
         """Leave a waiting pod free to go anywhere."""
@@ -517,6 +554,12 @@ class _Execution:
             self.actions.append(Poke(i, spec.namespace, live.pod.name, live.pod.uid))
 
     # ---- writing down
+
+    def place(self, i: int, live: PodView) -> None:
+        """Write down which pod goes to the step's node; for a gated one, which version of it is to be released."""
+        self.set(i, "placed", replacement=live.pod.name, uid=live.pod.uid)
+        version = live.resource_version if live.is_gated else ""
+        self.steps[i] = msgspec.structs.replace(self.steps[i], resource_version=version)
 
     def set(self, i: int, state: State, message: str = "", *, replacement: str = "", uid: str = "") -> None:
         """A step's new state."""

@@ -131,7 +131,8 @@ class StepStatus(Kube, frozen=True, kw_only=True):
 
     time: of the last change of state. evicted_at: when the eviction was seen or asked for; the disruption budget counts
     it. resource_version: of the pod when the eviction was decided; the eviction is valid for that version only, so a
-    later leader can void it. replacement, replacement_uid: the pod that takes the place.
+    later leader can void it; for a gated pod, when its release was decided. known: young pods of the same owner on the
+    planned node before the eviction, which are not its replacement. replacement, replacement_uid: the pod that is.
     """
 
     index: int
@@ -142,6 +143,7 @@ class StepStatus(Kube, frozen=True, kw_only=True):
     retry_at: str = ""
     evicted_at: str = ""
     resource_version: str = ""
+    known: list[str] = msgspec.field(default_factory=list)
     replacement: str = ""
     replacement_uid: str = ""
 

@@ -6,12 +6,13 @@ counts when it was created after the eviction, on the planned node at once, else
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from scheduler.live.planner.plan_resource import StepSpec, StepStatus, seconds_of
 from scheduler.live.planner.world import PodView, World
 
+CLOCK_SKEW_S = 30.0  # creation times are whole seconds of the API server's clock
+MOST_KNOWN = 100
 ELSEWHERE_AFTER_S = 5.0  # a replacement that nobody saw waiting
 
 
@@ -39,6 +40,12 @@ def match_replacements(
     return found
 
 
+def young_siblings(spec: StepSpec, live: PodView, world: World, now: float) -> list[str]:
+    """uids of pods of the same owner on the planned node that are so young that a clock could take them for new."""
+    same = (other for other in world.of_owner(live.pod.owner) if other.pod.node == spec.to)
+    return [other.pod.uid for other in same if _created_since(other, now - 2 * CLOCK_SKEW_S)][:MOST_KNOWN]
+
+
 def _candidates(spec: StepSpec, world: World, taken: set[str]) -> list[PodView]:
     owner = spec.owner.uid if spec.owner is not None else ""
     return [
@@ -58,8 +65,9 @@ def _created_since(live: PodView, time: float | None) -> bool:
 
 def _bound_as_planned(spec: StepSpec, step: StepStatus, candidates: list[PodView], now: float) -> PodView | None:
     evicted = seconds_of(step.evicted_at)
-    since = math.floor(evicted) if evicted is not None else None  # creation times are whole seconds
-    return next((live for live in candidates if live.pod.node == spec.to and _created_since(live, since)), None)
+    since = evicted - CLOCK_SKEW_S if evicted is not None else None
+    there = (live for live in candidates if live.pod.node == spec.to and live.pod.uid not in step.known)
+    return next((live for live in there if _created_since(live, since)), None)
 
 
 def _waiting(spec: StepSpec, step: StepStatus, candidates: list[PodView], now: float) -> PodView | None:

@@ -1,7 +1,7 @@
 """The room that a plan keeps for its pods: one reservation for every step that still leads somewhere.
 
-A reservation counts as used on its node. Steps whose turn has not come keep only what will be missing: the room of
-pods that are still to leave the node is theirs already, and counting both would lock out the steps before them. From
+A reservation counts as used on its node. Steps whose turn has not come keep only what will be missing then: the room
+of pods that leave the node before them is theirs already, and counting both would lock out the steps before them. From
 the moment a pod's eviction is decided its room is kept in full, so that nobody slips in when it goes.
 """
 
@@ -26,26 +26,29 @@ def reservations_of(
     steps count on it.
     """
     pairs = list(zip(specs, steps, strict=True))
-    arriving = [(spec, step) for spec, step in pairs if spec.action != "evict" and step.state not in _OVER]
     if is_stopping:
-        return _while_stopping(arriving, world, expires)
-    still_there = _room_still_to_come(pairs)
-    return [
-        reservation
-        for spec, step in arriving
-        if (reservation := _reservation(spec, step, spec.to, expires, still_there)) is not None
-    ]
+        return _while_stopping(pairs, world, expires)
+    to_come: dict[str, Demand] = {}
+    out = []
+    for spec, step in pairs:
+        if spec.action != "evict" and step.state not in _OVER:
+            out.append(_reservation(spec, step, spec.to, expires, to_come.get(spec.to, {})))
+        if spec.action != "place" and (step.state == "pending" or (step.state == "evicting" and step.attempts)):
+            room = to_come.setdefault(spec.source, {})
+            for name, amount in {**spec.requests, "pods": 1}.items():
+                room[name] = room.get(name, 0) + amount
+    return [one for one in out if one is not None]
 
 
 _OVER = frozenset({"bound", "skipped", "failed"})
 
 
-def _while_stopping(arriving: list[tuple[StepSpec, StepStatus]], world: World, expires: str) -> list[Reservation]:
+def _while_stopping(pairs: list[tuple[StepSpec, StepStatus]], world: World, expires: str) -> list[Reservation]:
     """Only pods that were evicted or steered keep room, where they still have it."""
     rooms = Rooms(world, leaving=True)
     out = []
-    for spec, step in arriving:
-        if step.state in ("evicted", "placed"):
+    for spec, step in pairs:
+        if spec.action != "evict" and step.state in ("evicted", "placed"):
             node = destination(spec, pod_of(spec, step, world), world, rooms)
             if node:
                 rooms.take(node, {**spec.requests, "pods": 1})
@@ -54,23 +57,12 @@ def _while_stopping(arriving: list[tuple[StepSpec, StepStatus]], world: World, e
     return out
 
 
-def _room_still_to_come(pairs: list[tuple[StepSpec, StepStatus]]) -> dict[str, Demand]:
-    """Per node, what leaves it in steps that have not begun, or that a disruption budget holds up."""
-    out: dict[str, Demand] = {}
-    for spec, step in pairs:
-        if spec.action != "place" and (step.state == "pending" or (step.state == "evicting" and step.attempts)):
-            room = out.setdefault(spec.source, {})
-            for name, amount in {**spec.requests, "pods": 1}.items():
-                room[name] = room.get(name, 0) + amount
-    return out
-
-
 def _reservation(
-    spec: StepSpec, step: StepStatus, node: str, expires: str, still_there: dict[str, Demand]
+    spec: StepSpec, step: StepStatus, node: str, expires: str, to_come: Demand
 ) -> Reservation | None:
     requests = {**spec.requests, "pods": 1}
     if step.state == "pending" or not spec.room_is_free:
-        requests = _missing(requests, still_there.get(node, {}))
+        requests = _missing(requests, to_come)
     is_begun = step.state != "pending"
     if not is_begun and not any(requests.values()):
         return None

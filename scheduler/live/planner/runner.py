@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class ClusterApi(Protocol):
     """What carrying out a plan asks of the API server; every call raises ApiError.
 
-    Writes to pods are conditional on the uid, evictions also on the resource version, writes to Plans on theirs.
+    Writes to pods are conditional on the uid, evictions and releases also on the resource version, as writes to Plans.
     """
 
     def read_plan(self, name: str) -> Plan:
@@ -41,8 +41,8 @@ class ClusterApi(Protocol):
     def annotate(self, namespace: str, pod: str, uid: str, annotations: dict[str, str]) -> None:
         """Set annotations."""
 
-    def release(self, live: PodView, node: str, plan: str, *, pin: bool) -> None:
-        """Remove our gate; with `pin` bind it to the node by affinity in the same patch."""
+    def release(self, live: PodView, resource_version: str, node: str, plan: str, *, pin: bool) -> None:
+        """Remove our gate; with `pin` tie the pod to the node by affinity in the same patch."""
 
     def nominate(self, namespace: str, pod: str, uid: str, node: str) -> None:
         """Set status.nominatedNodeName."""
@@ -196,7 +196,7 @@ class Runner:
             case Release():
                 live = self.world.pod(f"{action.namespace}/{action.pod}", action.uid)
                 if live is not None:
-                    self.api.release(live, action.node, plan.name, pin=action.pin)
+                    self.api.release(live, action.resource_version, action.node, plan.name, pin=action.pin)
             case Nominate():
                 self.api.nominate(action.namespace, action.pod, action.uid, action.node)
             case Replace():

@@ -13,14 +13,16 @@ from scheduler.live.planner.plan_resource import StepSpec, seconds_of
 from scheduler.live.planner.world import PodView, Rooms, World, node_fault
 
 
-def steer(step: int, live: PodView, node: str, now: float, every_s: float, may_nominate: bool) -> list[Action]:
-    """What brings the pod to the node, if it is time to try (again)."""
+def steer(
+    step: int, live: PodView, node: str, version: str, now: float, every_s: float, may_nominate: bool
+) -> list[Action]:
+    """What brings the pod to the node, if it is time to try (again). version: for which a release was decided."""
     name, namespace, uid = live.pod.name, live.pod.namespace, live.pod.uid
     if not live.is_waiting:
         return []
     if live.is_gated:
         # a pod that nobody would replace is not pinned: should the node fail, it could never run elsewhere
-        return [Release(step, namespace, name, uid, node, pin=bool(live.pod.owner))]
+        return [Release(step, namespace, name, uid, version, node, pin=bool(live.pod.owner))]
     last = seconds_of(live.pod.annotations.get(POKE_ANNOTATION))
     if last is not None and 0 <= now - last < every_s:
         return []

@@ -325,9 +325,11 @@ class FakeApi:
 
         self._do("annotate", effect)
 
-    def release(self, live: PodView, node: str, plan: str, *, pin: bool) -> None:
+    def release(self, live: PodView, resource_version: str, node: str, plan: str, *, pin: bool) -> None:
         def effect() -> None:
             known = self.cluster.checked(live.pod.namespace, live.pod.name, live.pod.uid)
+            if known.resource_version != resource_version:
+                raise ApiError(409, "Conflict", "the object has been modified")
             if HOLD not in known.pod.gates:
                 raise ApiError(422, "Invalid", "no such gate")
             affinity = known.pod.affinity
