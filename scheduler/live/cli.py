@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scheduler.live import cleanup_cli, packing_cli, serve_cli
+from scheduler.live import cleanup_cli, packing_cli, planner_cli, serve_cli
 
 
 def mount(app: typer.Typer) -> None:
@@ -13,6 +13,7 @@ def mount(app: typer.Typer) -> None:
     packing_cli.mount(app)
     cleanup_cli.mount(app)
     serve_cli.mount(app)
+    planner_cli.mount(app)
 
 
 def policies(as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of a table.")) -> None:

@@ -182,6 +182,8 @@ class PlanMetadata(Kube, frozen=True, kw_only=True):
     """metadata of a Plan."""
 
     name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
     uid: str = ""
     resource_version: str = ""
     generation: int = 0

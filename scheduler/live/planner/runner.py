@@ -13,8 +13,8 @@ from scheduler.live.api import ApiError
 from scheduler.live.kube_objects import PLAN_ANNOTATION, POKE_ANNOTATION
 from scheduler.live.planner.actions import Action, Evict, Nominate, Poke, Refusal, Release, Replace, Touch
 from scheduler.live.planner.budget import DisruptionBudget, spent_by
-from scheduler.live.planner.executor import Limits, is_newer, reconcile
-from scheduler.live.planner.plan_resource import FINALIZER, Plan, seconds_of, stamp
+from scheduler.live.planner.executor import Limits, finished, is_newer, reconcile
+from scheduler.live.planner.plan_resource import FINALIZER, Plan, stamp
 from scheduler.live.planner.world import PodView, World
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,11 @@ class Runner:
             if plan.is_finished and FINALIZER in (plan.metadata.finalizers or ()) and self.leads():
                 self._finalizers(plan, [f for f in plan.metadata.finalizers or () if f != FINALIZER])
         return changed
+
+    def supersede(self, plan: Plan) -> None:
+        """End a proposal that a newer one replaces."""
+        status = finished(plan.status, "Superseded", "NewerPlan", "a newer plan replaces it", self.clock())
+        self._write(plan, msgspec.structs.replace(plan, status=status))
 
     def _unfinished(self) -> list[Plan]:
         plans = [p for p in self.plans.values() if not p.is_finished]
@@ -204,15 +209,9 @@ class Runner:
 
 
 def poke_annotations(plan: str, now: float) -> dict[str, str]:
-    """What a poke writes: when, and for which plan."""
-    return {POKE_ANNOTATION: stamp(now), PLAN_ANNOTATION: plan}
+    """What a poke writes: when, and for which plan if for any."""
+    return {POKE_ANNOTATION: stamp(now)} | ({PLAN_ANNOTATION: plan} if plan else {})
 
 
 def _is_older(plan: Plan, known: Plan) -> bool:
     return is_newer(known.metadata.resource_version, plan.metadata.resource_version)
-
-
-def age_s(plan: Plan, now: float) -> float:
-    """Seconds since the plan was finished, or since it was made; 0 where neither is known."""
-    then = seconds_of(plan.status.finished_at) or seconds_of(plan.metadata.creation_timestamp)
-    return now - then if then is not None else 0.0

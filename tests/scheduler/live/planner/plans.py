@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from scheduler.live.planner.budget import DisruptionBudget
 from scheduler.live.planner.executor import Limits
 from scheduler.live.planner.plan_resource import Owner, PlanSpec, SnapshotRef, StepSpec
@@ -71,7 +73,7 @@ def drive(cluster: FakeCluster, runner: Runner, api: FakeApi, turns: int = 600, 
         cluster.tick()
         if all(p.is_finished and not p.metadata.finalizers for p in cluster.plans.values()):
             return
-    states = {p.name: (p.status.phase, p.status.message, [s.state for s in p.status.steps]) for p in cluster.plans.values()}
+    states = [(p.status.phase, p.status.message, [s.state for s in p.status.steps]) for p in cluster.plans.values()]
     raise AssertionError(f"not finished after {turns} turns: {states}")
 
 
@@ -137,6 +139,4 @@ def _random_steps(rng: Any, nodes: list[str], free: dict[str, int], running: lis
 
 
 def _numbered(index: int, step: StepSpec) -> StepSpec:
-    import msgspec
-
     return msgspec.structs.replace(step, index=index)

@@ -75,7 +75,7 @@ def live_through(cluster: FakeCluster, rng: random.Random, kills: int, disturb=N
                 cluster.tick()
             continue
         if not risk:
-            states = [(p.status.phase, p.status.message, p.status.steps) for p in cluster.plans.values()]
+            states = [(p.status.phase, p.status.message) for p in cluster.plans.values()]
             raise AssertionError(f"not finished: {states}")
 
 
@@ -207,7 +207,7 @@ def with_two_leaders(cluster: FakeCluster, rng: random.Random, disturb=None) -> 
                 if all(p.is_finished and not p.metadata.finalizers for p in cluster.plans.values()):
                     return
                 baton.hand_over(me)
-            states = [(p.status.phase, p.status.message, p.status.steps) for p in cluster.plans.values()]
+            states = [(p.status.phase, p.status.message) for p in cluster.plans.values()]
             raise AssertionError(f"not finished: {states}")
         except BaseException as error:
             failures.append(error)
@@ -226,7 +226,8 @@ def with_two_leaders(cluster: FakeCluster, rng: random.Random, disturb=None) -> 
 @pytest.mark.parametrize("seed", range(2000, 2100))
 def test_two_leaders_at_once_do_no_harm(seed):
     rng = random.Random(seed)
-    cluster = random_cluster(rng, must_have_place=True)
+    # what one leader has just filled the other may still see free: whose room it was is settled when the pods come
+    cluster = random_cluster(rng, must_have_place=False)
     with_two_leaders(cluster, rng)
     check_the_end(cluster)
 

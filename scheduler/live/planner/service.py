@@ -1,0 +1,421 @@
+"""The planner as a process: watches, leads by Lease, solves, carries out plans, answers health checks, ends cleanly.
+
+One thread owns the world and the plans. Watches hand it their changes, apscheduler its jobs, the solver thread its
+answer, all through one queue; between them it takes turns at the plans. So nothing is locked, and a slow API server
+slows everything alike instead of reordering it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped, unused-ignore]
+from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped, unused-ignore]
+
+from scheduler.core.snapshot import Budget, Snapshot, SnapshotError, encode_snapshot
+from scheduler.live.api import Api, ApiError
+from scheduler.live.journal import Journal
+from scheduler.live.kube_objects import BUDGETS_PATH, NODES_PATH, PODS_PATH, LiveBudget, LiveNode, LivePod
+from scheduler.live.planner.budget import DisruptionBudget
+from scheduler.live.planner.executor import Limits
+from scheduler.live.planner.health import HealthServer
+from scheduler.live.planner.kube_api import PlannerApi
+from scheduler.live.planner.leader import Elector
+from scheduler.live.planner.plan_resource import PATH, Mode, Plan, seconds_of
+from scheduler.live.planner.proposal import Scope, candidates, is_same, make_plan, snapshot_for
+from scheduler.live.planner.records import Recorder
+from scheduler.live.planner.runner import Runner, poke_annotations
+from scheduler.live.planner.settings import PlannerSettings
+from scheduler.live.planner.solver import Answer, Question, Solver, SolverFailed
+from scheduler.live.planner.trigger import Trigger
+from scheduler.live.planner.world import Rooms, World, node_of, view_of
+from scheduler.live.watch import RUNNING_PODS, Sink, Watcher
+
+log = logging.getLogger(__name__)
+STALE_S = 20.0
+MOST_POKES = 50
+
+
+class Planner:
+    """One planner process. `run` returns when `stop` was called."""
+
+    def __init__(self, settings: PlannerSettings, api: Api) -> None:
+        self.settings = settings
+        self.identity = settings.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        self.writes = PlannerApi(api)
+        self.world = World()
+        self.budgets: dict[str, Budget] = {}
+        self.inbox: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any] | None]] = queue.SimpleQueue()
+        self.scope = Scope(settings.scheduler, settings.mode, settings.namespaces, settings.rest_s)
+        self.trigger = Trigger(settings.quiet_s, settings.patience_s)
+        self.solver = Solver()
+        self.solving: Future[tuple[Snapshot, Mode, str, Answer]] | None = None
+        self.solver_thread = ThreadPoolExecutor(1, "solve")
+        self.events = ThreadPoolExecutor(1, "events")
+        self.journal = Journal(Path(settings.journal), _safe(self.identity)) if settings.journal else None
+        self.recorder = Recorder.make(
+            lambda event: _submit(self.events, self.writes.event, event), self.journal, self.identity
+        )
+        namespace = settings.lease_namespace or api.namespace
+        self.elector = Elector(api, namespace, settings.lease_name, self.identity, lease_s=settings.lease_s)
+        self.runner = Runner(
+            api=self.writes,
+            world=self.world,
+            clock=time.time,
+            leads=self.may_act,
+            limits=_limits(settings),
+            budget=_budget(settings),
+            listeners=[self.recorder],
+        )
+        self.watchers = [Watcher(api, sink, self.deliver) for sink in self._sinks()]
+        self.jobs: BackgroundScheduler | None = None
+        self.wanted: list[str] = []
+        self.stopping = threading.Event()
+        self.beat = time.monotonic()
+        self.health = HealthServer(settings.host, settings.port, self)
+
+    # ---- life
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        self.health.start()
+        for watcher in self.watchers:
+            watcher.start()
+        self.elector.start()
+        self.solver.start()
+        log.info("planner=%s port=%d mode=%s", self.identity, self.health.port, self.settings.mode)
+        try:
+            while not self.stopping.is_set():
+                self.take(0.1)
+                self.beat = time.monotonic()
+                try:
+                    self.work()
+                except ApiError as error:
+                    log.warning("error=%r", str(error))
+                    self.stopping.wait(0.2)
+                except Exception:
+                    log.exception("a turn failed")
+                    self.stopping.wait(1.0)
+        finally:
+            self.end()
+
+    def stop(self) -> None:
+        """Finish the present turn and end."""
+        self.stopping.set()
+
+    def end(self) -> None:
+        """Give everything back: the Lease first, so that another planner goes on at once."""
+        self._keep_jobs(leads=False)
+        self.elector.stop()
+        for watcher in self.watchers:
+            watcher.stop()
+        while not self.inbox.empty():
+            self.take(0.0)
+        self.solver.stop()
+        self.solver_thread.shutdown(wait=False, cancel_futures=True)
+        self.events.shutdown(wait=False, cancel_futures=True)
+        if self.journal is not None:
+            self.journal.flush()
+        self.health.stop()
+
+    def is_alive(self) -> bool:
+        """Whether the working thread still takes turns."""
+        return time.monotonic() - self.beat < 60.0
+
+    def is_ready(self) -> bool:
+        """Whether the cluster is known; planners that do not lead are ready as well."""
+        return all(watcher.feed.is_synced for watcher in self.watchers)
+
+    def may_act(self) -> bool:
+        """Whether this process leads, and sees the cluster as it is."""
+        now = time.monotonic()
+        return self.elector.leads() and all(watcher.is_fresh(now, STALE_S) for watcher in self.watchers)
+
+    # ---- the inbox
+
+    def deliver(self, change: Callable[[], Any]) -> Any:
+        """Run a change on the working thread, for a watch; its result."""
+        done: Future[Any] = Future()
+        self.inbox.put((change, done))
+        while not self.stopping.is_set():
+            try:
+                return done.result(0.5)
+            except TimeoutError:
+                continue
+        return None
+
+    def take(self, wait_s: float) -> None:
+        """Do what is in the inbox, waiting for the first of it."""
+        try:
+            change, done = self.inbox.get(timeout=wait_s) if wait_s else self.inbox.get_nowait()
+            while True:
+                _settle(change, done)
+                change, done = self.inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _sinks(self) -> list[Sink[Any]]:
+        def put_pod(item: LivePod) -> None:
+            try:
+                self.world.put_pod(view_of(item, []))
+            except ValueError as error:
+                log.error("pod=%s left out: %s", item.key, error)
+                self.world.drop_pod(item.key)
+
+        def put_budget(item: LiveBudget) -> None:
+            meta = item.metadata
+            self.budgets[f"{meta.namespace}/{meta.name}"] = Budget(
+                name=meta.name,
+                namespace=meta.namespace,
+                selector=item.spec.selector,
+                allowed=max(0, item.status.disruptions_allowed),
+            )
+
+        return [
+            Sink("nodes", NODES_PATH, LiveNode, lambda node: self.world.put_node(node_of(node)), self.world.drop_node),
+            Sink("pods", PODS_PATH, LivePod, put_pod, self.world.drop_pod, {"fieldSelector": RUNNING_PODS}),
+            Sink("plans", PATH, Plan, self.runner.put_plan, self.runner.drop_plan),
+            Sink("budgets", BUDGETS_PATH, LiveBudget, put_budget, lambda key: _forget(self.budgets, key)),
+        ]
+
+    # ---- work
+
+    def work(self) -> None:
+        """One turn: jobs, plans, the solver's answer, the next question."""
+        leads = self.may_act()
+        self.recorder.metrics.leads.set(leads)
+        self._keep_jobs(leads)
+        if not leads:
+            self._forget_answer()
+            return
+        running = {p.name for p in self.runner.plans.values() if p.status.phase == "Executing"}
+        self.runner.turn()
+        ended = [p for p in self.runner.plans.values() if p.name in running and p.is_finished]
+        if ended:
+            self._poke_the_rest()
+        self._take_answer()
+        self._ask()
+
+    def _waiting(self) -> set[str]:
+        return {live.pod.uid for live in candidates(self.world, self.scope)}
+
+    def _is_busy(self) -> bool:
+        """Whether a plan is on its way: the next one would be made from a world that it changes."""
+        return any(
+            not p.is_finished and (p.status.phase == "Executing" or p.spec.mode == "auto" or p.spec.approved)
+            for p in self.runner.plans.values()
+        )
+
+    def _ask(self) -> None:
+        waiting = self._waiting()
+        self.recorder.metrics.waiting.set(len(waiting))
+        if self.solving is not None or self._is_busy():
+            return
+        now = time.time()
+        if self.trigger.is_due(waiting, self.world.version, now):
+            self._solve("pending", waiting)
+        elif self.wanted:
+            self._solve(self.wanted.pop(0), waiting)
+
+    def _solve(self, purpose: str, waiting: set[str]) -> None:
+        """Put the question to the solver, for the strongest mode first."""
+        now = time.time()
+        questions = []
+        for mode in self.scope.modes():
+            if purpose == "consolidate" or candidates(self.world, self.scope, mode):
+                try:
+                    snapshot = snapshot_for(self.world, list(self.budgets.values()), self.scope, mode, now)
+                except SnapshotError as error:
+                    log.warning("no snapshot: %s", error)
+                    return
+                questions.append((mode, snapshot))
+        version = self.world.version
+        self.solving = self.solver_thread.submit(self._answer, questions, purpose)
+        self.solving.add_done_callback(lambda _: self.inbox.put((lambda: None, None)))
+        self.trigger.solved(waiting, version, now, helped=False)
+
+    def _answer(self, questions: list[tuple[Mode, Snapshot]], purpose: str) -> tuple[Snapshot, Mode, str, Answer]:
+        """Runs on the solver's thread: the first mode whose answer helps, else the last answer."""
+        made: tuple[Snapshot, Mode, str, Answer] | None = None
+        for mode, snapshot in questions:
+            question = Question(
+                encode_snapshot(snapshot), purpose, self.settings.order, self.settings.solve_s, seed=0
+            )
+            answer = self.solver.ask(question, patience_s=30.0 + self.settings.solve_s)
+            made = (snapshot, mode, purpose, answer)
+            if any(step["action"] == "place" or purpose == "consolidate" for step in answer.steps):
+                break
+        if made is None:
+            raise SolverFailed("nobody waits any more")
+        return made
+
+    def _take_answer(self) -> None:
+        if self.solving is None or not self.solving.done():
+            return
+        future, self.solving = self.solving, None
+        try:
+            snapshot, mode, purpose, answer = future.result()
+        except SolverFailed as error:
+            log.warning("solver: %s", error)
+            self.recorder.metrics.solves.labels(verdict="failed").inc()
+            return
+        self.recorder.metrics.solves.labels(verdict=answer.verdict).inc()
+        self.recorder.metrics.solve_seconds.observe(answer.seconds)
+        plan = make_plan(answer, self.world, snapshot, mode, self.settings.order, purpose)
+        self._note_answer(answer, plan, snapshot)
+        if plan is not None:
+            self._propose(plan)
+
+    def _note_answer(self, answer: Answer, plan: Plan | None, snapshot: Snapshot) -> None:
+        for one in answer.unplaced:
+            new = self.recorder.note(one["pod"], one["verdict"], one["why"])
+            live = self.world.pods.get(one["pod"])
+            if new and live is not None:
+                namespace, name = live.pod.namespace, live.pod.name
+                self.recorder.tell(namespace, name, live.pod.uid, "Normal", "NoPlan", "Plan", one["why"])
+        digest = plan.spec.snapshot.digest.removeprefix("sha256:") if plan is not None else ""
+        if plan is not None and self.journal is not None:
+            self.journal.keep_snapshot(digest, encode_snapshot(snapshot))
+        self.recorder.write("solve", verdict=answer.verdict, snapshot=digest, details=msgspec.to_builtins(answer))
+
+    def _propose(self, plan: Plan) -> None:
+        """Create the Plan, unless the same one is proposed already; older proposals give way."""
+        open_plans = [p for p in self.runner.plans.values() if not p.is_finished]
+        if any(is_same(p.spec, plan.spec) for p in open_plans):
+            return
+        for old in open_plans:
+            if old.status.phase in ("Proposed", "Waiting") and old.spec.purpose == plan.spec.purpose:
+                self.runner.supersede(old)
+        made = self.writes.create_plan(plan)
+        log.info("plan=%s mode=%s %s verdict=%s", made.name, made.spec.mode, made.spec.summary, made.spec.verdict)
+        self.runner.put_plan(made)
+        self.trigger.solved(self._waiting(), self.world.version, time.time(), helped=True)
+        self.runner.turn()
+
+    def _poke_the_rest(self) -> None:
+        """A plan has ended and its reservations with it: pods that fit now are tried again."""
+        for live in candidates(self.world, self.scope)[:MOST_POKES]:
+            if live.is_gated or not self._fits_somewhere(live.demand()):
+                continue
+            try:
+                texts = poke_annotations("", time.time())
+                self.writes.annotate(live.pod.namespace, live.pod.name, live.pod.uid, texts)
+            except ApiError as error:
+                if error.status == 403:  # mode observe has no right to
+                    return
+                log.info("pod=%s not poked: %s", live.key, error)
+
+    def _fits_somewhere(self, demand: dict[str, int]) -> bool:
+        rooms = Rooms(self.world, leaving=False)
+        return any(rooms.fits(name, demand) for name in self.world.nodes)
+
+    def _forget_answer(self) -> None:
+        if self.solving is not None and self.solving.done():
+            self.solving = None
+
+    # ---- jobs, while leading
+
+    def _keep_jobs(self, leads: bool) -> None:
+        if leads == (self.jobs is not None):
+            return
+        if not leads:
+            assert self.jobs is not None
+            self.jobs.shutdown(wait=False)
+            self.jobs = None
+            return
+        options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": 60}
+        self.jobs = BackgroundScheduler(job_defaults=options, timezone="UTC")
+        self.jobs.add_job(self._later(self.prune_plans), "interval", seconds=60)
+        if self.journal is not None:
+            self.jobs.add_job(self.journal.flush, "interval", seconds=self.settings.journal_flush_s)
+            self.jobs.add_job(self.retain_journal, "interval", seconds=3600)
+        if self.settings.defragment_cron:
+            cron = CronTrigger.from_crontab(self.settings.defragment_cron, timezone="UTC")
+            self.jobs.add_job(self._later(lambda: self.wanted.append("consolidate")), cron)
+        self.jobs.start()
+
+    def _later(self, job: Callable[[], Any]) -> Callable[[], None]:
+        return lambda: self.inbox.put((job, None))
+
+    def retain_journal(self) -> None:
+        """Delete what is too old or too much."""
+        if self.journal is not None:
+            self.journal.retain(self.settings.journal_keep_days * 86400, self.settings.journal_mib << 20)
+
+    def prune_plans(self) -> None:
+        """Delete finished plans beyond `keep_plans`, but none whose evictions the budget still counts."""
+        now = time.time()
+        ended = sorted(
+            (p for p in self.runner.plans.values() if p.is_finished),
+            key=lambda p: seconds_of(p.metadata.creation_timestamp) or 0.0,
+            reverse=True,
+        )
+        for plan in ended[self.settings.keep_plans :]:
+            if now - (seconds_of(plan.status.finished_at) or 0.0) > self.settings.budget_window_s:
+                try:
+                    self.writes.delete_plan(plan)
+                except ApiError as error:
+                    log.info("plan=%s not deleted: %s", plan.name, error)
+
+
+def _settle(change: Callable[[], Any], done: Future[Any] | None) -> None:
+    try:
+        result = change()
+    except BaseException as error:
+        if done is None:
+            log.exception("a job failed")
+            return
+        done.set_exception(error)
+        return
+    if done is not None:
+        done.set_result(result)
+
+
+def _submit(pool: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> None:
+    def guarded() -> None:
+        try:
+            call(*arguments)
+        except ApiError as error:
+            log.info("event not created: %s", error)
+
+    pool.submit(guarded)
+
+
+def _forget(table: dict[str, Budget], key: str) -> None:
+    table.pop(key, None)
+
+
+def _safe(identity: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in identity)
+
+
+def _limits(settings: PlannerSettings) -> Limits:
+    return Limits(
+        at_once=settings.at_once,
+        eviction_s=settings.eviction_s,
+        replacement_s=settings.replacement_s,
+        bind_s=settings.bind_s,
+        plan_s=settings.plan_s,
+        drain_s=settings.drain_s,
+    )
+
+
+def _budget(settings: PlannerSettings) -> DisruptionBudget:
+    return DisruptionBudget(
+        settings.budget_window_s,
+        settings.budget_total,
+        settings.budget_per_namespace,
+        settings.budget_namespaces,
+    )
+
+

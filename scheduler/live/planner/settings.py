@@ -1,0 +1,83 @@
+"""Settings of `stowage planner`; every key with its unit and effect. Times are seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scheduler.live.planner.plan_resource import Mode
+
+
+class PlannerSettingsError(ValueError):
+    """Bad settings, all of them at once."""
+
+    exit_code = 2
+
+
+class PlannerSettings(BaseModel):
+    """See the module; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Mode = Field("observe", description="observe: propose only. approve: wait for a person. auto: carry out.")
+    namespaces: dict[str, Mode] = Field({}, description="Mode of single namespaces, instead of `mode`.")
+    scheduler: str = Field("stowage", description="Pods with this schedulerName are planned and moved, no others.")
+    order: str = Field("no-harm", pattern="^(no-harm|max-pack)$", description="As of `stowage pack`.")
+    solve_s: float = Field(2.0, gt=0, le=3600, description="Search time of one solve.")
+    quiet_s: float = Field(0.5, ge=0, description="Solve once no further pod has begun to wait for this long.")
+    patience_s: float = Field(3.0, gt=0, description="Solve at the latest this long after the first pod waits.")
+    rest_s: float = Field(300.0, ge=0, description="A pod that was moved is not moved again for this long.")
+    defragment_cron: str = Field("", description="When to look for fewer nodes, as five cron fields; empty: never.")
+
+    budget_window_s: float = Field(3600.0, gt=0, description="Length of the window of the disruption budget.")
+    budget_total: int = Field(100, ge=0, description="Evictions in any such window, in all.")
+    budget_per_namespace: int = Field(50, ge=0, description="Evictions in any such window, in one namespace.")
+    budget_namespaces: dict[str, int] = Field({}, description="The same for single namespaces.")
+    at_once: int = Field(10, ge=1, description="Evictions under way at the same time.")
+    eviction_s: float = Field(120.0, gt=0, description="A plan stops when a disruption budget refuses for this long.")
+    replacement_s: float = Field(60.0, gt=0, description="A plan stops when no replacement appears for this long.")
+    bind_s: float = Field(60.0, gt=0, description="A plan stops when a pod is not bound to its node for this long.")
+    plan_s: float = Field(900.0, gt=0, description="A plan stops after this long in any case.")
+    drain_s: float = Field(30.0, gt=0, description="A stopping plan brings evicted pods to a place for this long.")
+    keep_plans: int = Field(50, ge=1, description="Finished plans kept; those in the budget's window always are.")
+
+    kubeconfig: str = Field("", description="Path of a kubeconfig; empty: the pod's own cluster, or $KUBECONFIG.")
+    context: str = Field("", description="Context of the kubeconfig; empty: its current one.")
+    lease_namespace: str = Field("", description="Namespace of the Lease; empty: the pod's own.")
+    lease_name: str = Field("stowage-planner", description="Name of the Lease.")
+    lease_s: float = Field(15.0, ge=3, description="A silent leader is believed for this long.")
+    identity: str = Field("", description="Name of this process in the Lease; empty: host name and a random part.")
+    host: str = Field("0.0.0.0", description="Address of /healthz, /readyz, /metrics and /pods.")
+    port: int = Field(8788, ge=0, le=65535, description="TCP port of the same; 0: any free one.")
+    journal: str = Field("/var/lib/stowage/journal", description="Folder of the journal; empty: none is kept.")
+    journal_flush_s: float = Field(60.0, gt=0, description="Write a segment of the journal this often.")
+    journal_keep_days: float = Field(30.0, gt=0, description="Segments older than this are deleted.")
+    journal_mib: int = Field(1024, ge=1, description="The oldest segments beyond this size are deleted.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+
+
+def load_planner_settings(path: str | None, **overrides: Any) -> PlannerSettings:
+    """Settings from a JSON or YAML file; overrides win. PlannerSettingsError lists all that is wrong."""
+    values: Any = {}
+    if path:
+        import yaml  # type: ignore[import-untyped, unused-ignore]
+
+        try:
+            values = yaml.safe_load(Path(path).read_bytes()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise PlannerSettingsError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise PlannerSettingsError(f"{path}: a mapping of settings is wanted")
+    try:
+        return PlannerSettings(**{**values, **overrides})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise PlannerSettingsError(f"{path or 'settings'}: {wrong}") from error
+
+
+def settings_json_schema() -> str:
+    """The JSON schema of the settings."""
+    return json.dumps(PlannerSettings.model_json_schema(), indent=2)
