@@ -1,0 +1,144 @@
+"""Plans end to end on a real control plane: what the stock scheduler leaves pending runs after some moves."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+
+import pytest
+
+from tests.cluster.api_client import ApiFailure, wait_for
+from tests.cluster.planning import (
+    PLANS,
+    PlannerProcess,
+    check_the_end,
+    delete_plans,
+    fragment,
+    install_definition,
+    plans_of,
+    running,
+    start_scheduler,
+    wait_for_end,
+    watched,
+)
+
+
+@pytest.fixture(autouse=True)
+def definition(control_plane):
+    install_definition(control_plane)
+    delete_plans(control_plane.client)
+    yield
+    for name in [n for n in control_plane.component if n.startswith("planner")]:
+        control_plane.end_program(name)
+    delete_plans(control_plane.client)
+
+
+def seconds(text):
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_in_auto_all_that_the_optimum_allows_runs_and_every_move_lands_where_planned(control_plane, namespace):
+    start_scheduler(control_plane)
+    fragment(control_plane, namespace)
+    client = control_plane.client
+    wait_for("wide pods refused", lambda: len(refused(client, namespace)) == 4)
+    with watched(control_plane, namespace, at_least=10) as checker:
+        PlannerProcess(control_plane)
+        wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
+        wait_for_end(client)
+        wait_for("all small pods run", lambda: len(running(client, namespace, "small")) == 12)
+    plan = next(p for p in plans_of(client) if p["status"]["phase"] == "Succeeded")
+    assert plan["spec"]["verdict"] == "optimal"
+    moves = [s for s in plan["spec"]["steps"] if s["action"] == "move"]
+    assert moves
+    nodes = {p["metadata"]["name"]: p["spec"].get("nodeName") for p in control_plane.pods(namespace)}
+    states = {s["index"]: s for s in plan["status"]["steps"]}
+    for step in plan["spec"]["steps"]:
+        assert states[step["index"]]["state"] == "bound"
+        assert nodes[states[step["index"]]["replacement"]] == step["to"]
+    solved = seconds(plan["metadata"]["creationTimestamp"])
+    assert seconds(plan["status"]["finishedAt"]) - solved <= 11  # creation times are whole seconds
+    assert len(checker.evicted) <= len(moves)
+    check_the_end(client)
+
+
+def refused(client, namespace):
+    pods = client.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector="app=wide")
+    return [
+        p for p in pods if any(c.get("reason") == "Unschedulable" for c in p["status"].get("conditions", ()))
+    ]
+
+
+def test_in_observe_nothing_is_evicted_and_the_plan_says_the_same(control_plane, namespace):
+    start_scheduler(control_plane)
+    fragment(control_plane, namespace)
+    client = control_plane.client
+    before = {p["metadata"]["uid"] for p in running(client, namespace, "small")}
+    with watched(control_plane, namespace, at_least=12) as checker:
+        PlannerProcess(control_plane, mode="observe")
+        plan = wait_for("a proposal", lambda: next((p for p in plans_of(client) if p.get("status")), None), 60)
+        time.sleep(5)
+    assert plan["status"]["phase"] == "Proposed"
+    assert sum(s["action"] == "place" for s in plan["spec"]["steps"]) == 3
+    assert any(s["action"] == "move" for s in plan["spec"]["steps"])
+    assert {p["metadata"]["uid"] for p in running(client, namespace, "small")} == before
+    assert checker.evicted == set()
+    assert len(plans_of(client)) == 1  # the same proposal is not made again
+    with pytest.raises(ApiFailure, match="only proposes"):
+        client.patch(f"{PLANS}/{plan['metadata']['name']}", {"spec": {"approved": True}})
+
+
+def test_in_approve_it_waits_for_a_person(control_plane, namespace):
+    start_scheduler(control_plane)
+    fragment(control_plane, namespace)
+    client = control_plane.client
+    with watched(control_plane, namespace, at_least=10) as checker:
+        PlannerProcess(control_plane, mode="approve")
+        plan = wait_for(
+            "a plan that waits",
+            lambda: next((p for p in plans_of(client) if p.get("status", {}).get("phase") == "Waiting"), None),
+            60,
+        )
+        time.sleep(3)
+        assert checker.evicted == set()
+        run_stowage(control_plane, "plan", "approve", plan["metadata"]["name"])
+        wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
+        wait_for_end(client)
+    check_the_end(client)
+
+
+def test_a_plan_is_shown_and_stopped_from_the_command_line(control_plane, namespace):
+    start_scheduler(control_plane)
+    fragment(control_plane, namespace)
+    client = control_plane.client
+    PlannerProcess(control_plane, mode="approve")
+    plan = wait_for(
+        "a plan that waits",
+        lambda: next((p for p in plans_of(client) if p.get("status", {}).get("phase") == "Waiting"), None),
+        60,
+    )
+    name = plan["metadata"]["name"]
+    listed = json.loads(run_stowage(control_plane, "plan", "list", "--json"))["plans"]
+    assert [row["name"] for row in listed] == [name]
+    shown = run_stowage(control_plane, "plan", "show", name)
+    assert "move" in shown
+    assert "makes room for" in shown
+    run_stowage(control_plane, "plan", "stop", name)
+    ended = wait_for_end(client)[0]
+    assert ended["status"]["phase"] == "Stopped"
+    assert next(c for c in ended["status"]["conditions"] if c["type"] == "Stopped")["reason"] == "StoppedByUser"
+    with pytest.raises(ApiFailure, match="stays finished"):
+        client.patch(f"{PLANS}/{name}/status", {"status": {"phase": "Executing"}})
+
+
+def run_stowage(control_plane, *words):
+    import subprocess
+    import sys
+
+    from tests.cluster.planning import ROOT
+
+    command = [sys.executable, str(ROOT / "stowage.py"), *words, "--kubeconfig", str(control_plane.kubeconfig)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
