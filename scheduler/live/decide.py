@@ -150,8 +150,8 @@ def prioritize_nodes(
     price_weight: float = 0.0,
     clock_s: float | None = None,
     skip_refused: bool = False,
-) -> list[str]:
-    """The best nodes for the pod, best first, at most `count`.
+) -> list[tuple[str, int]]:
+    """The best nodes for the pod with their points (10 for the first), best first, at most `count`.
 
     clock_s: a clock that only goes forward, by which the best node is then assumed; None: assume nothing.
     skip_refused: leave out nodes that `filter_nodes` would refuse, for callers that let them pass.
@@ -169,7 +169,7 @@ def prioritize_nodes(
         score_rows, columns, demand, pod.nonzero, names, rows, _draw(pod.uid or pod.key), count, price_weight
     )
     if best and clock_s is not None:
-        cache.assume(pod.key, best[0], clock_s)
+        cache.assume(pod.key, best[0][0], clock_s)
     return best
 
 

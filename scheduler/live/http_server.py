@@ -139,7 +139,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(HTTPStatus.BAD_REQUEST, "no other protocol is spoken here")
+            self.close()  # answered as HTTP/1.1 already; what follows would be another protocol
         except httptools.HttpParserError as error:
             if not self._is_dead:
                 self._refuse(HTTPStatus.BAD_REQUEST, f"not HTTP/1.1: {error}")

@@ -3,6 +3,10 @@
 The policy's own compiled score is called for each candidate, in one compiled loop. On top of it, in this order: a node
 with suspect GPUs comes after all others for a pod that uses GPUs; a dear node loses to a cheap one as `price_weight`
 says. Equal nodes go by name, as in the replay, so the same cluster gives the same choice.
+
+What is sent is 10 for the best node and at most 9 for any other, in proportion to how the policy sees it between the
+best and the worst candidate. So where the policy has a clear view it outweighs kube-scheduler's own scores (one point
+is 10 times the extender's weight), and where nodes are much alike those decide.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from scheduler.core.cluster import DISK, GPU, MEMORY
 from scheduler.core.columns import Ints
 from scheduler.core.policies import get_policy
 from scheduler.live.node_columns import NodeColumns
+from scheduler.live.wire import MAX_SCORE
 
 Scores = NDArray[np.float64]
 ScoreRows = Callable[[Ints, Ints, Ints, Ints, Ints, Ints, int, Scores], None]
@@ -74,8 +79,8 @@ def best_nodes(
     draw: int,
     count: int,
     price_weight: float,
-) -> list[str]:
-    """The best of the named nodes, best first, at most `count`; nodes on which the pod does not fit are left out.
+) -> list[tuple[str, int]]:
+    """The best of the named nodes with their points, best first, at most `count`; none where the pod does not fit.
 
     demand: (R,). rows: (len(names),), -1 for a name without a row. draw: the chance a policy may use.
     """
@@ -85,7 +90,14 @@ def best_nodes(
         rows, draw, scores,
     )  # fmt: skip
     scores = adjust(scores, columns, rows, bool(demand[GPU]), price_weight)
-    return top(scores, names, count)
+    best = top(scores, count, names)
+    if not best:
+        return []
+    high, low = scores[best[0]], scores[np.isfinite(scores)].min()
+    share = (scores[best] - low) / (high - low) if high > low else np.ones(len(best))
+    points = np.clip(np.rint(share * MAX_SCORE), 1, MAX_SCORE - 1).astype(np.int64)
+    points[0] = MAX_SCORE
+    return [(names[i], int(point)) for i, point in zip(best, points, strict=True)]
 
 
 def adjust(scores: Scores, columns: NodeColumns, rows: Ints, wants_gpu: bool, price_weight: float) -> Scores:
@@ -101,16 +113,16 @@ def adjust(scores: Scores, columns: NodeColumns, rows: Ints, wants_gpu: bool, pr
     return scores
 
 
-def top(scores: Scores, names: Sequence[str], count: int) -> list[str]:
-    """The names with the `count` highest scores, best first; equal ones by name; -inf never."""
+def top(scores: Scores, count: int, names: Sequence[str]) -> list[int]:
+    """Where the `count` highest scores are, best first; equal ones by name; -inf never."""
     able = int(np.isfinite(scores).sum())
     count = min(count, able)
     if not count:
         return []
     last = -np.partition(-scores, count - 1)[count - 1]
-    better = sorted((-scores[i], names[i]) for i in np.flatnonzero(scores > last).tolist())
-    equal = heapq.nsmallest(count - len(better), [names[i] for i in np.flatnonzero(scores == last).tolist()])
-    return [name for _, name in better] + equal
+    better = sorted((-scores[i], names[i], i) for i in np.flatnonzero(scores > last).tolist())
+    equal = heapq.nsmallest(count - len(better), [(names[i], i) for i in np.flatnonzero(scores == last).tolist()])
+    return [i for _, _, i in better] + [i for _, i in equal]
 
 
 def _share(values: Scores, able: NDArray[np.bool_]) -> Scores:

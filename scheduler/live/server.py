@@ -43,7 +43,6 @@ from scheduler.live.scoring import ScoreRows, scorer, warm
 from scheduler.live.settings import ServeSettings
 from scheduler.live.watch import Deliver, Watcher, cache_sinks
 from scheduler.live.wire import (
-    MAX_SCORE,
     ExtenderArgs,
     FilterResult,
     HostPriority,
@@ -151,7 +150,7 @@ class Extender:
         )))  # fmt: skip
 
     def prioritize(self, body: bytes) -> Response:
-        """HostPriorityList: the best nodes, MAX_SCORE for the first and one less for each next."""
+        """HostPriorityList: the few best nodes."""
         args = args_decoder.decode(body)
         pod = _pod(args.pod)
         clock_s: float | None = None
@@ -172,7 +171,7 @@ class Extender:
             skip_refused=self.settings.mode == "prefer",
         )  # fmt: skip
         return Response(
-            200, encoder.encode([HostPriority(host=name, score=MAX_SCORE - i) for i, name in enumerate(best)])
+            200, encoder.encode([HostPriority(host=name, score=score) for name, score in best])
         )
 
     def preempt(self, body: bytes) -> Response:

@@ -126,7 +126,7 @@ def test_recorded_prioritize_scores_known_nodes_within_the_range(
 ) -> None:
     scores = three_nodes.ask("prioritize", recorded(name))
     assert [(one["Host"], one["Score"]) for one in scores] == [
-        ("node-00000", 10), ("node-00001", 9), ("node-00002", 8),
+        ("node-00000", 10), ("node-00001", 9), ("node-00002", 9),
     ]  # fmt: skip
 
 
@@ -283,12 +283,13 @@ def test_prioritize_is_sparse_and_in_the_policys_order() -> None:
         if n:
             bench.pod(f"p{n}", node=f"n{n}", cpu=str(n))
     names = [f"n{n}" for n in (5, 0, 4, 1, 3, 2)]
-    assert bench.prioritize(a_pod("p", cpu="2"), *names) == [("n5", 10), ("n4", 9), ("n3", 8)]
-    assert bench.prioritize(a_pod("p", cpu="4"), *names) == [("n4", 10), ("n3", 9), ("n2", 8)]  # n5 has 3 left
+    # Points in proportion: n0, empty, is the worst candidate; n5 the best.
+    assert bench.prioritize(a_pod("p", cpu="2"), *names) == [("n5", 10), ("n4", 8), ("n3", 6)]
+    assert bench.prioritize(a_pod("p", cpu="4"), *names) == [("n4", 10), ("n3", 8), ("n2", 5)]  # n5 has 3 left
 
 
 def test_equal_nodes_go_by_name(bench: Bench) -> None:
-    assert bench.prioritize(a_pod("p"), "n2", "n0", "n1") == [("n0", 10), ("n1", 9), ("n2", 8)]
+    assert bench.prioritize(a_pod("p"), "n2", "n0", "n1") == [("n0", 10), ("n1", 9), ("n2", 9)]
 
 
 def test_a_cheaper_node_wins_among_equals_and_the_weight_decides_otherwise() -> None:
@@ -301,7 +302,7 @@ def test_a_cheaper_node_wins_among_equals_and_the_weight_decides_otherwise() -> 
     bench = a_bench()
     bench.node("a", annotations={"stowage.dev/price-milli": "2"})
     bench.node("b", annotations={"stowage.dev/price-milli": "1"})
-    assert bench.prioritize(a_pod("p"), "a", "b") == [("b", 10), ("a", 9)]
+    assert bench.prioritize(a_pod("p"), "a", "b") == [("b", 10), ("a", 1)]
 
 
 def test_suspect_gpus_come_last_for_pods_that_use_them(bench: Bench) -> None:
