@@ -199,11 +199,34 @@ subjects:
     namespace: {{ .context.Release.Namespace }}
 {{- end }}
 
-{{/* What the chart decides, over what the user gives. */}}
+{{/* What the chart decides, over what the user gives. Host "": every address, of both families, for the probes. */}}
 {{- define "stowage.extenderSettings" -}}
-{{- mergeOverwrite (deepCopy .Values.scheduler.extender.settings) (dict "host" "0.0.0.0" "port" (int .Values.scheduler.extender.port)) | toPrettyJson }}
+{{- mergeOverwrite (deepCopy .Values.scheduler.extender.settings) (dict "host" "" "port" (int .Values.scheduler.extender.port)) | toPrettyJson }}
 {{- end }}
 
 {{- define "stowage.plannerSettings" -}}
 {{- mergeOverwrite (deepCopy .Values.planner.settings) (dict "mode" .Values.planner.mode) | toPrettyJson }}
+{{- end }}
+
+{{/* With source secret, one Secret has the server's files and another the client's, both yours. */}}
+{{- define "stowage.remoteServerSecret" -}}
+{{- with .Values.remote.tls }}
+{{- if eq .source "secret" }}{{ required "remote.tls.secretName: source secret needs the name of a Secret" .secretName }}
+{{- else }}{{ include "stowage.fullname" $ }}-remote-server
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "stowage.remoteClientSecret" -}}
+{{- with .Values.remote.tls }}
+{{- if eq .source "secret" }}{{ required "remote.tls.clientSecretName: source secret needs the name of a Secret" .clientSecretName }}
+{{- else }}{{ include "stowage.fullname" $ }}-remote-client
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "stowage.remoteSettings" -}}
+{{- $folder := "/etc/stowage-tls/server" }}
+{{- $tls := dict "tls_cert" (printf "%s/tls.crt" $folder) "tls_key" (printf "%s/tls.key" $folder) "tls_client_ca" (printf "%s/ca.crt" $folder) }}
+{{- mergeOverwrite (deepCopy .Values.scheduler.extender.settings) (dict "host" "" "port" (int .Values.remote.containerPort)) $tls | toPrettyJson }}
 {{- end }}
