@@ -34,8 +34,8 @@ check: install ## lint, types, and the arrows between folders
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python helm/values_schema.py --check
-	@helm=$${HELM:-$$(command -v helm)}; if [ -n "$$helm" ]; then "$$helm" lint --strict --quiet helm/stowage; \
-	else echo "the chart is not linted: no helm on the path, none in HELM"; fi
+	@helm=$$($(BIN)/python -m tests.helm.find); if [ -n "$$helm" ]; then "$$helm" lint --strict --quiet helm/stowage; \
+	else echo "the chart is not linted: no helm in HELM, on the path, or from make cluster-tools"; fi
 
 chart-schema: install ## make helm/stowage/values.schema.json again from values.yaml and the settings
 	$(BIN)/python helm/values_schema.py

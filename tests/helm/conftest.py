@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.helm.find import find_helm
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHART = ROOT / "helm" / "stowage"
@@ -42,11 +43,6 @@ EVERYTHING: dict[str, Any] = {
         "extender": {"managedResources": ["nvidia.com/gpu", "amd.com/gpu"], "ignorable": False},
     },
 }
-
-
-def find_helm() -> str | None:
-    """Path of a helm that can be run: the one in $HELM, on the path, or among the cluster tools."""
-    return os.environ.get("HELM") or shutil.which("helm")
 
 
 @pytest.fixture(scope="session")
