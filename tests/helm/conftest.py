@@ -22,7 +22,10 @@ Render = Callable[..., Objects]
 
 # All that the chart can make, in one release.
 EVERYTHING: dict[str, Any] = {
-    "planner": {"mode": "auto", "journalVolume": {"persistentVolumeClaim": {"claimName": "journal"}}},
+    "planner": {
+        "mode": "auto", "namespaces": {"bank": "observe"},
+        "journalVolume": {"persistentVolumeClaim": {"claimName": "journal"}},
+    },
     "dashboard": {"enabled": True, "page": "/pages/home.py"},
     "remote": {"enabled": True, "from": ["10.0.0.0/8"], "extraNames": ["10.1.2.3", "stowage.example.org"]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -42,7 +45,7 @@ EVERYTHING: dict[str, Any] = {
         },
         "extender": {"managedResources": ["nvidia.com/gpu", "amd.com/gpu"], "ignorable": False},
     },
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +76,13 @@ def render(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> Render:
         done = helm("template", "s", str(CHART), "--namespace", "stowage-system", "--values", str(file), *words)
         assert done.returncode == 0, done.stderr
         made = [entry for entry in yaml.safe_load_all(done.stdout) if entry]
-        named = {(entry["kind"], entry["metadata"]["name"]): entry for entry in made}
-        assert len(named) == len(made), "two objects of one kind and name"
+        places = {(e["kind"], e["metadata"]["name"], e["metadata"].get("namespace")) for e in made}
+        assert len(places) == len(made), "two objects of one kind and name"
+        # A binding of one name in several namespaces: the others keep the namespace in their key.
+        named: Objects = {}
+        for entry in made:
+            kind, name = entry["kind"], entry["metadata"]["name"]
+            named[(kind, name if (kind, name) not in named else f"{entry['metadata']['namespace']}/{name}")] = entry
         return named
 
     return objects

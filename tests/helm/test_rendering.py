@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -84,6 +85,18 @@ def test_only_the_planner_may_evict_and_only_where_its_mode_moves_pods(
     objects = render({"planner": {"mode": mode}})
     assert (("create", "pods/eviction") in rights(objects, "s-stowage-planner")) is evicts
     assert ("create", "pods/eviction") not in rights(objects, "s-stowage-scheduler")
+
+
+def test_one_namespace_in_auto_gives_rights_in_that_namespace_only(render: Render) -> None:
+    objects = render({"planner": {"namespaces": {"shop": "auto", "lab": "approve", "bank": "observe"}}})
+    role = "stowage-system-s-stowage-planner-mover"
+    bindings = [entry for (kind, _), entry in objects.items() if kind.endswith("Binding")]
+    assert ("ClusterRoleBinding", role) not in objects
+    named = [entry["metadata"].get("namespace") for entry in bindings if entry["roleRef"]["name"] == role]
+    assert sorted(named) == ["lab", "shop"]
+    settings = json.loads(objects["ConfigMap", "s-stowage-planner"]["data"]["planner.json"])
+    assert (settings["mode"], settings["namespaces"]["shop"]) == ("observe", "auto")
+    assert settings["lease_name"] == objects["Role", "s-stowage-planner"]["rules"][0]["resourceNames"][0]
 
 
 def test_the_extender_may_only_read(objects: Objects) -> None:

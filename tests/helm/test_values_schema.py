@@ -36,6 +36,7 @@ def test_the_schema_is_up_to_date() -> None:
         ({"scheduler": {"kubeScheduler": {"percentageOfNodesToScore": 101}}}, "percentageOfNodesToScore"),
         ({"scheduler": {"kubeScheduler": {"resources": {"requests": {"gpu": 1}}}}}, "gpu"),
         ({"planner": {"mode": "automatic"}}, "mode"),
+        ({"planner": {"namespaces": {"shop": "on"}}}, "shop"),
         ({"schedulerName": "default-scheduler"}, "schedulerName"),
         ({"image": {"digest": "sha256:abc"}}, "digest"),
         ({"networkPolicy": {"apiServer": {"cidrs": []}}}, "cidrs"),

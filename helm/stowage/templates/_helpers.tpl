@@ -205,7 +205,10 @@ subjects:
 {{- end }}
 
 {{- define "stowage.plannerSettings" -}}
-{{- mergeOverwrite (deepCopy .Values.planner.settings) (dict "mode" .Values.planner.mode) | toPrettyJson }}
+{{- $lease := dict "lease_namespace" .Release.Namespace "lease_name" (printf "%s-planner" (include "stowage.fullname" .)) }}
+{{- $scope := dict "mode" .Values.planner.mode "namespaces" .Values.planner.namespaces "scheduler" .Values.schedulerName }}
+{{- $where := dict "host" "" "port" 8788 "journal" "/var/lib/stowage/journal" }}
+{{- mergeOverwrite (deepCopy .Values.planner.settings) $lease $scope $where | toPrettyJson }}
 {{- end }}
 
 {{/* With source secret, one Secret has the server's files and another the client's, both yours. */}}
