@@ -8,18 +8,21 @@ keywords. A mapping admits no keys but those written, unless its "@schema" line 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+ROOT = Path(__file__).resolve().parent.parent
 CHART = Path(__file__).resolve().parent / "stowage"
 VALUES, SCHEMA = CHART / "values.yaml", CHART / "values.schema.json"
 TYPES = {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}
 RULES = "@schema "
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+# What templates write into the settings themselves, over what a value says.
+SERVE_DECIDED = frozenset({"host", "port", "kubeconfig", "context", "tls_cert", "tls_key", "tls_client_ca"})
 
 QUANTITY = {
     "type": ["string", "integer", "number"],
@@ -103,19 +106,22 @@ def read_comment(key: yaml.ScalarNode, lines: list[str]) -> tuple[str, dict[str,
     return " ".join(words), rules
 
 
-def rewrite_references(schema: Any, prefix: str) -> Any:
-    """The same schema with its "#/$defs/Name" as `prefix` + Name."""
-    if isinstance(schema, dict):
-        return {
-            key: re.sub(r"^#/\$defs/", prefix, item) if key == "$ref" else rewrite_references(item, prefix)
-            for key, item in schema.items()
-        }
-    return [rewrite_references(item, prefix) for item in schema] if isinstance(schema, list) else schema
+def settings_definition(schema: dict[str, Any], decided: frozenset[str]) -> dict[str, Any]:
+    """The schema of a command's settings without those that the chart decides. Raises ValuesError for unknown ones."""
+    unknown = decided - schema["properties"].keys()
+    if unknown:
+        raise ValuesError(f"the settings have no {', '.join(sorted(unknown))}")
+    kept = {key: rules for key, rules in schema["properties"].items() if key not in decided}
+    return {"type": "object", "additionalProperties": False, "properties": kept, "$defs": schema.get("$defs", {})}
 
 
 def definitions() -> dict[str, Any]:
     """What values.yaml refers to by "$ref"."""
-    return {"resources": RESOURCES, "serve": {"type": "object"}, "planner": {"type": "object"}}
+    from scheduler.live.settings import ServeSettings, settings_schema
+
+    found = {"resources": RESOURCES, "serve": settings_definition(settings_schema(ServeSettings), SERVE_DECIDED)}
+    nested = {name: rules for entry in found.values() for name, rules in entry.pop("$defs", {}).items()}
+    return found | {"planner": {"type": "object", "additionalProperties": True}} | nested
 
 
 def main(arguments: list[str]) -> int:
@@ -131,4 +137,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # this checkout's settings, not those of an installed stowage
     sys.exit(main(sys.argv[1:]))

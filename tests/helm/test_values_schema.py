@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from helm import values_schema
-from tests.helm.conftest import CHART, ROOT, Helm
+from scheduler.live.settings import ServeSettings, load_settings
+from tests.helm.conftest import CHART, EVERYTHING, ROOT, Helm, Render
 
 
 def test_the_schema_is_up_to_date() -> None:
@@ -31,6 +32,9 @@ def test_the_schema_is_up_to_date() -> None:
         ({"scheduler": {"extender": {"managedResources": ["example.kubernetes.io/gpu"]}}}, "managedResources"),
         ({"scheduler": {"extender": {"httpTimeout": "5s"}}}, "httpTimeout"),
         ({"scheduler": {"extender": {"weight": 0}}}, "weight"),
+        ({"scheduler": {"extender": {"settings": {"polcy": "best-fit"}}}}, "polcy"),
+        ({"scheduler": {"extender": {"settings": {"mode": "guess"}}}}, "mode"),
+        ({"scheduler": {"extender": {"settings": {"port": 80}}}}, "port"),  # the chart's own value decides it
         ({"scheduler": {"replicas": 0}}, "replicas"),
         ({"scheduler": {"replicas": "2"}}, "replicas"),
         ({"scheduler": {"kubeScheduler": {"percentageOfNodesToScore": 101}}}, "percentageOfNodesToScore"),
@@ -56,6 +60,25 @@ def test_a_wrong_value_is_refused_with_its_name(
 
 def test_helms_own_global_values_are_let_through(helm: Helm) -> None:
     assert helm("template", "s", str(CHART), "--set", "global.anything=1").returncode == 0
+
+
+def test_what_is_rendered_is_what_the_commands_accept(render: Render, tmp_path: Any) -> None:
+    given = {"policy": "best-fit", "mode": "prefer", "stale_after_s": 20}
+    objects = render({**EVERYTHING, "scheduler": {"extender": {"settings": given, "port": 9999}}})
+    file = tmp_path / "extender.json"
+    file.write_text(objects["ConfigMap", "s-stowage-scheduler"]["data"]["extender.json"])
+    settings = load_settings(ServeSettings, file)
+    assert (settings.policy, settings.mode, settings.stale_after_s, settings.port) == ("best-fit", "prefer", 20, 9999)
+    assert settings.tls_cert == ""
+    file.write_text(objects["ConfigMap", "s-stowage-remote"]["data"]["extender.json"])
+    remote = load_settings(ServeSettings, file)
+    assert (remote.policy, remote.port) == ("best-fit", 8443)
+    assert remote.tls_client_ca
+
+
+def test_a_setting_that_the_chart_decides_must_exist() -> None:
+    with pytest.raises(values_schema.ValuesError, match="gone"):
+        values_schema.settings_definition({"properties": {"port": {}}}, frozenset({"port", "gone"}))
 
 
 def test_every_mapping_is_closed_or_says_what_it_admits() -> None:
