@@ -23,6 +23,10 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # What templates write into the settings themselves, over what a value says.
 SERVE_DECIDED = frozenset({"host", "port", "kubeconfig", "context", "tls_cert", "tls_key", "tls_client_ca"})
+PLANNER_DECIDED = frozenset({
+    "mode", "namespaces", "scheduler", "kubeconfig", "context", "lease_namespace", "lease_name", "identity", "host",
+    "port", "journal",
+})  # fmt: skip
 
 QUANTITY = {
     "type": ["string", "integer", "number"],
@@ -117,11 +121,16 @@ def settings_definition(schema: dict[str, Any], decided: frozenset[str]) -> dict
 
 def definitions() -> dict[str, Any]:
     """What values.yaml refers to by "$ref"."""
+    from scheduler.live.planner.settings import PlannerSettings
     from scheduler.live.settings import ServeSettings, settings_schema
 
-    found = {"resources": RESOURCES, "serve": settings_definition(settings_schema(ServeSettings), SERVE_DECIDED)}
+    found = {
+        "resources": RESOURCES,
+        "serve": settings_definition(settings_schema(ServeSettings), SERVE_DECIDED),
+        "planner": settings_definition(PlannerSettings.model_json_schema(), PLANNER_DECIDED),
+    }
     nested = {name: rules for entry in found.values() for name, rules in entry.pop("$defs", {}).items()}
-    return found | {"planner": {"type": "object", "additionalProperties": True}} | nested
+    return found | nested
 
 
 def main(arguments: list[str]) -> int:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from helm import values_schema
+from scheduler.live.planner.settings import load_planner_settings
 from scheduler.live.settings import ServeSettings, load_settings
-from tests.helm.conftest import CHART, EVERYTHING, ROOT, Helm, Render
+from tests.helm.conftest import CHART, EVERYTHING, ROOT, Helm, Objects, Render
 
 
 def test_the_schema_is_up_to_date() -> None:
@@ -35,6 +37,8 @@ def test_the_schema_is_up_to_date() -> None:
         ({"scheduler": {"extender": {"settings": {"polcy": "best-fit"}}}}, "polcy"),
         ({"scheduler": {"extender": {"settings": {"mode": "guess"}}}}, "mode"),
         ({"scheduler": {"extender": {"settings": {"port": 80}}}}, "port"),  # the chart's own value decides it
+        ({"planner": {"settings": {"budget_totel": 5}}}, "budget_totel"),
+        ({"planner": {"settings": {"mode": "auto"}}}, "mode"),  # planner.mode decides it, and the rights with it
         ({"scheduler": {"replicas": 0}}, "replicas"),
         ({"scheduler": {"replicas": "2"}}, "replicas"),
         ({"scheduler": {"kubeScheduler": {"percentageOfNodesToScore": 101}}}, "percentageOfNodesToScore"),
@@ -74,6 +78,21 @@ def test_what_is_rendered_is_what_the_commands_accept(render: Render, tmp_path: 
     remote = load_settings(ServeSettings, file)
     assert (remote.policy, remote.port) == ("best-fit", 8443)
     assert remote.tls_client_ca
+    given = {"budget_total": 3, "journal_keep_days": 7}
+    objects = render({"planner": {"namespaces": {"shop": "auto"}, "settings": given}, "schedulerName": "batch"})
+    file.write_text(objects["ConfigMap", "s-stowage-planner"]["data"]["planner.json"])
+    planner = load_planner_settings(str(file))
+    assert (planner.budget_total, planner.mode, planner.namespaces) == (3, "observe", {"shop": "auto"})
+    assert planner.scheduler == scheduler_name(objects) == "batch"
+    pod = objects["Deployment", "s-stowage-planner"]["spec"]["template"]["spec"]["containers"][0]
+    assert planner.port == pod["ports"][0]["containerPort"]
+    assert Path(planner.journal).is_relative_to(pod["volumeMounts"][-1]["mountPath"])
+
+
+def scheduler_name(objects: Objects) -> str:
+    written = yaml.safe_load(objects["ConfigMap", "s-stowage-scheduler"]["data"]["scheduler.yaml"])
+    found: str = written["profiles"][0]["schedulerName"]
+    return found
 
 
 def test_a_setting_that_the_chart_decides_must_exist() -> None:
