@@ -194,10 +194,15 @@ class PlanMetadata(Kube, frozen=True, kw_only=True):
     finalizers: list[str] | None = None
 
 
+NO_SPEC = PlanSpec(
+    mode="observe", order="", purpose="", summary="", verdict="", snapshot=SnapshotRef(), steps=[]
+)  # of a watch's bookmark, which has metadata only
+
+
 class Plan(Kube, frozen=True, kw_only=True):
     """A Plan object."""
 
-    spec: PlanSpec
+    spec: PlanSpec = NO_SPEC
     metadata: PlanMetadata = PlanMetadata()
     status: PlanStatus = PlanStatus()
     api_version: str = API_VERSION

@@ -161,7 +161,7 @@ class Recorder:
         event = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"namespace": namespace, "generateName": f"{pod[:40]}."},
+            "metadata": {"namespace": namespace, "generateName": f"{pod[:40].rstrip('.-')}-"},
             "eventTime": now,
             "reportingController": "stowage.dev/planner",
             "reportingInstance": self.identity[:128],

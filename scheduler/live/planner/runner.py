@@ -18,6 +18,7 @@ from scheduler.live.planner.plan_resource import FINALIZER, Plan, stamp
 from scheduler.live.planner.world import PodView, World
 
 log = logging.getLogger(__name__)
+ASK_AGAIN_S = 0.4
 
 
 class ClusterApi(Protocol):
@@ -74,6 +75,7 @@ class Runner:
     listeners: list[Listener] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
     refusals: dict[str, dict[int, Refusal]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def put_plan(self, plan: Plan) -> None:
         """Take over a Plan, unless a newer state of it is known."""
@@ -172,6 +174,8 @@ class Runner:
 
     def _do(self, plan: Plan, action: Action) -> None:
         refusal: Refusal | None = None
+        if isinstance(action, Evict) and self._was_just_asked(action):
+            return
         try:
             self._call(plan, action)
         except ApiError as error:
@@ -179,6 +183,15 @@ class Runner:
             self._note(plan, action, error, refusal)
         for listener in self.listeners:
             listener.action_done(plan, action, refusal)
+
+    def _was_just_asked(self, action: Evict) -> bool:
+        """Whether the same eviction was asked for a moment ago: then its effect is on its way to us."""
+        now, what = self.clock(), (action.uid, action.resource_version)
+        self.asked = {key: then for key, then in self.asked.items() if 0 <= now - then < ASK_AGAIN_S}
+        if what in self.asked:
+            return True
+        self.asked[what] = now
+        return False
 
     def _note(self, plan: Plan, action: Action, error: ApiError, refusal: Refusal) -> None:
         """What a refusal means: a pod that changed or went will be seen; an eviction is told to the next turn."""

@@ -201,6 +201,8 @@ class Planner:
         running = {p.name for p in self.runner.plans.values() if p.status.phase == "Executing"}
         self.runner.turn()
         ended = [p for p in self.runner.plans.values() if p.name in running and p.is_finished]
+        for plan in ended:
+            self.trigger.plan_ended(time.time(), succeeded=plan.status.phase == "Succeeded")
         if ended:
             self._poke_the_rest()
         self._take_answer()

@@ -19,15 +19,19 @@ class Trigger:
     _tried: tuple[frozenset[str], int] | None = None
     _next: float = 0.0
     _pause: float = 0.0
+    _hold_until: float = 0.0
+    _setbacks: int = 0
 
     def is_due(self, waiting: set[str], version: int, now: float) -> bool:
         """Whether to solve now. waiting: uids. version: changes whenever the cluster did."""
         self._since = {uid: self._since.get(uid, now) for uid in waiting}
         if not waiting:
-            self._tried, self._pause, self._next = None, 0.0, 0.0
+            self._tried, self._pause, self._next, self._setbacks = None, 0.0, 0.0, 0
             return False
         self._last_arrival = max(self._since.values())
         first = min(self._since.values())
+        if now < self._hold_until:
+            return False
         if now - self._last_arrival < self.quiet_s and now - first < self.patience_s:
             return False
         if self._tried is None or not waiting <= self._tried[0]:  # somebody new waits
@@ -40,3 +44,9 @@ class Trigger:
         longer = min(max(2 * self._pause, self.first_pause_s), self.longest_pause_s)
         self._pause = self.first_pause_s if helped else longer
         self._next = now + self._pause
+
+    def plan_ended(self, now: float, *, succeeded: bool) -> None:
+        """Plans that fail again and again move pods for nothing: after each, wait twice as long."""
+        self._setbacks = 0 if succeeded else self._setbacks + 1
+        pause = self.first_pause_s * 2 ** (self._setbacks - 1) if self._setbacks else 0.0
+        self._hold_until = now + min(pause, self.longest_pause_s)
