@@ -85,13 +85,33 @@ class PlannerProcess:
             return error.code, error.read()
 
 
-def start_scheduler(cluster: Cluster, **settings: Any) -> Component:
-    """A stock kube-scheduler for pods with our scheduler's name."""
+def start_scheduler(cluster: Cluster) -> Component:
+    """A stock kube-scheduler for pods with our scheduler's name, and the extender that guards reservations."""
+    port = free_port()
+    path = cluster.folder / "serve.json"
+    path.write_text(json.dumps({"kubeconfig": str(cluster.kubeconfig), "port": port}))
+
+    def is_ready() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    cluster.run("extender", [sys.executable, str(ROOT / "stowage.py"), "serve", "--config", str(path)], is_ready)
+    extender = {
+        "urlPrefix": f"http://127.0.0.1:{port}",
+        "filterVerb": "filter",
+        "prioritizeVerb": "prioritize",
+        "preemptVerb": "preempt",
+        "weight": 1,
+        "httpTimeout": "2s",
+        "nodeCacheCapable": True,
+        "ignorable": False,
+    }
     config = {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",
         "profiles": [{"schedulerName": SCHEDULER}],
-        **settings,
+        "extenders": [extender],
     }
     return cluster.start_scheduler(f"scheduler-{SCHEDULER}", config)
 
@@ -202,5 +222,3 @@ def wait_for_end(client: ApiClient, timeout_s: float = 60, count: int = 1) -> li
 def until(moment: float) -> None:
     """Sleep until a moment of the monotonic clock."""
     time.sleep(max(0.0, moment - time.monotonic()))
-
-
