@@ -27,6 +27,7 @@ import msgspec
 from scheduler.live.api import Api
 from scheduler.live.cluster_cache import ClusterCache
 from scheduler.live.decide import (
+    UNKNOWN,
     BadPod,
     FilterAnswer,
     PodAsked,
@@ -144,6 +145,10 @@ class Extender:
         if answer.passed is None:
             return Response(200, bytes(args.node_names).join(_ALL_PASS))
         self._count_refused(pod, answer, len(names))
+        if not answer.passed and all(why.rule == UNKNOWN for why in answer.refused.values()):
+            # Nodes so new that only the scheduler has heard of them. A refusal would stand until the next event of the
+            # cluster, which may be minutes away; an error is tried again within a second or two.
+            return Response(200, encoder.encode(FilterResult(error=next(iter(answer.refused.values())).reason)))
         return Response(200, encoder.encode(FilterResult(
             node_names=answer.passed,
             failed_and_unresolvable_nodes={name: why.reason for name, why in answer.refused.items()},

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tests.benchmarks.harness import warm_up
 
-BENCHES = ("command", "import", "synth", "replay", "growth", "packing", "policies")  # the last makes this process large
+# The last makes this process large.
+BENCHES = ("command", "import", "synth", "replay", "growth", "packing", "extender", "policies")
 
 
 def main(names: list[str]) -> int:

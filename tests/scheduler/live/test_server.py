@@ -154,6 +154,13 @@ def test_a_node_nobody_told_us_of_is_refused_with_a_reason(bench: Bench) -> None
     assert refused == {"ghost": "node ghost is not known to stowage (yet)"}
 
 
+def test_nodes_that_are_all_too_new_are_an_error_because_that_is_tried_again(bench: Bench) -> None:
+    result = bench.ask("filter", {"Pod": a_pod("p"), "NodeNames": ["ghost", "ghoul"]})
+    assert result["Error"] == "node ghost is not known to stowage (yet)"
+    bench.node("n1", taints=[{"key": "stowage.dev/quarantine", "effect": "NoSchedule"}])
+    assert list(bench.filter(a_pod("p"), "ghost", "n1")[1]) == ["ghost", "n1"]
+
+
 def test_quarantine_refuses_all_but_those_who_tolerate_it(bench: Bench) -> None:
     bench.node("n1", taints=[{"key": "stowage.dev/quarantine", "effect": "NoSchedule", "value": "Xid-79"}])
     assert bench.filter(a_pod("p"), "n0", "n1") == (["n0"], {"n1": "node n1 is in quarantine: Xid-79"})
