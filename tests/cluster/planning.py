@@ -122,7 +122,8 @@ def fragment(cluster: Cluster, namespace: str, nodes: int = 6, wide: int = 4, un
     The stock scheduler spreads the small ones, so that no node is empty; nodes // 2 of the wide ones can run when the
     small ones move together.
     """
-    names = cluster.add_nodes(nodes, cpu=4, prefix="plan")
+    # pods of the test before may still go: on nodes of their own they take no room here
+    names = cluster.add_nodes(nodes, cpu=4, prefix=namespace)
     small = a_deployment("small", namespace, 2 * nodes, cpu="1", memory="16Mi", scheduler=SCHEDULER)
     cluster.client.create(small)
     cluster.wait_until_running(namespace, 2 * nodes, 60)
