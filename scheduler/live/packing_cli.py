@@ -92,16 +92,29 @@ def pack(
 
 def explain(
     snapshot: str = SNAPSHOT,
-    pod: str = typer.Argument(help="namespace/name, or a name only one pod has."),
+    pod: str = typer.Argument("", help="namespace/name, or a name only one pod has."),
     budget: str = typer.Option("2s", "--budget", help="Search time."),
     order: str = ORDER,
     seed: int = SEED,
     allow_system_critical: bool = CRITICAL,
     deterministic: bool = DETERMINISTIC,
+    live: bool = typer.Option(False, "--live", help="Ask the live cluster: `explain --live POD`, without a snapshot."),
+    journal: str = typer.Option("", "--journal", help="--live: folder of the planner's journal, which remembers most."),
+    kubeconfig: str = typer.Option("", "--kubeconfig", help="--live: path of a kubeconfig; else the usual places."),
+    context: str = typer.Option("", "--context", help="--live: context of the kubeconfig; else its current one."),
     as_json: bool = JSON,
 ) -> None:
     """Say why a pod waits: the rules that refuse it, and the smallest change that would let it run."""
     limit = _budget(budget, deterministic)
+    if live:
+        if pod:
+            raise CommandError("explain --live takes a pod and no snapshot")
+        from scheduler.live.planner_cli import print_live_explanation
+
+        print_live_explanation(snapshot, limit, _order(order), seed, journal, kubeconfig, context, as_json)
+        return
+    if not pod:
+        raise CommandError("name the pod: explain SNAPSHOT POD, or explain --live POD")
     _start_solver(2)
     from dataclasses import asdict
 

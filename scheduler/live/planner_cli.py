@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from scheduler.core.packing.problem import Budget, Order
     from scheduler.live.planner.kube_api import PlannerApi
     from scheduler.live.planner.plan_resource import Plan
 
@@ -139,6 +140,33 @@ def stop(name: str = NAME, kubeconfig: str = KUBECONFIG, context: str = CONTEXT,
     _change(api, api.read_plan(name), {"stopped": True}, as_json)
 
 
+def print_live_explanation(
+    pod: str, budget: Budget, order: Order, seed: int, journal: str, kubeconfig: str, context: str, as_json: bool
+) -> None:
+    """What `stowage explain --live POD` prints."""
+    from pathlib import Path
+
+    from scheduler.live.api import Api
+    from scheduler.live.explain_live import explain_live
+
+    api = Api.connect(kubeconfig or None, context or None, user_agent="stowage-explain")
+    found = explain_live(api, pod, budget, order, seed, Path(journal) if journal else None)
+    if as_json:
+        _emit(found)
+        return
+    where = f" on {found['node']}" if found["node"] else ""
+    print(f"{found['pod']}: {found['answer']}{where} ({found['verdict']})")
+    print(f"  {found['why']}")
+    if found.get("refusal"):
+        print(f"  kube-scheduler: {found['refusal']}")
+    for cause in found.get("explanation", {}).get("causes", ()):
+        print(f"  {cause['nodes']:>6} nodes  {cause['rule']}: {cause['example']}")
+    for number, change in enumerate(found.get("explanation", {}).get("changes", ())):
+        print(f"  {'smallest change' if number == 0 else 'or'}: {change}")
+    for one in found["decisions"]:
+        print(f"  {one['time']}  {one['verdict']} (plan {one['plan'] or '-'}): {one['why']}")
+
+
 def _change(api: PlannerApi, plan: Plan, switches: dict[str, bool], as_json: bool) -> None:
     if plan.is_finished:
         raise PlanCommandError(f"plan {plan.name} has ended: {plan.status.phase}")
@@ -167,4 +195,4 @@ def _emit(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-__all__ = ["mount"]
+__all__ = ["mount", "print_live_explanation"]

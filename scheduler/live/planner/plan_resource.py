@@ -231,7 +231,7 @@ def encode_plan(plan: Plan) -> bytes:
     """The JSON of a Plan; apiVersion, kind and what a validation rule looks at are always written."""
     body: dict[str, Any] = msgspec.to_builtins(plan)
     body["apiVersion"], body["kind"] = API_VERSION, "Plan"
-    body["spec"].setdefault("steps", [])
+    body.setdefault("spec", {}).setdefault("steps", [])
     body.setdefault("status", {}).setdefault("phase", plan.status.phase)
     body["status"].setdefault("reservations", [])
     body["status"].setdefault("steps", [])
