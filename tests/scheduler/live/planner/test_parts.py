@@ -85,7 +85,9 @@ def test_an_eviction_names_the_very_pod_and_its_version():
 
 
 def test_a_status_patch_names_every_field_so_that_nothing_old_stays():
-    plan = Plan(metadata=PlanMetadata(name="x", resource_version="9"), status=PlanStatus(phase="Executing"))
+    spec = fragmented().plans["plan-1"].spec
+    meta = PlanMetadata(name="x", resource_version="9")
+    plan = Plan(spec=spec, metadata=meta, status=PlanStatus(phase="Executing"))
     api = Recording(encode_plan(plan))
     PlannerApi(api).write_plan_status(plan)
     _, path, body, _ = api.asked[0]
