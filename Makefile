@@ -41,7 +41,7 @@ chart-schema: install ## make helm/stowage/values.schema.json again from values.
 	$(BIN)/python helm/values_schema.py
 
 test: install ## the whole test suite, on two workers; what needs Go is skipped without it
-	-@$(BIN)/python -m tests.cluster.binaries
+	@$(BIN)/python -m tests.cluster.binaries || echo "tests that need a control plane will be skipped"
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 cluster-tools: install ## build kube-apiserver, etcd, kwok, helm ... for tests/cluster (25 CPU minutes, once; needs Go)

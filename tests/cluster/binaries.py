@@ -95,10 +95,10 @@ def folder_of(tool: str, go: str | None) -> Path | None:
     return found[-1] if found else None
 
 
-def find() -> dict[str, Path]:
+def find() -> Programs:
     """Path of each program by name. Raises ToolsUnavailable if one has not been built."""
     go = go_version()
-    paths: dict[str, Path] = {}
+    paths = Programs()
     for tool, programs in PROGRAMS.items():
         folder = folder_of(tool, go)
         if folder is None:
@@ -106,11 +106,26 @@ def find() -> dict[str, Path]:
                 "`make cluster-tools` builds them" if go else "Go is not installed, which `make cluster-tools` needs"
             )
             raise ToolsUnavailable(f"no {' or '.join(programs)} of the pinned version in {cache_root()}: {reason}")
-        paths |= {program: folder / program for program in programs}
+        paths.update({program: folder / program for program in programs})
     return paths
 
 
-def build_all() -> dict[str, Path]:
+class Programs(dict[str, Path]):
+    """Path by name of the program; asking for one that is not there raises ToolsUnavailable."""
+
+    def __missing__(self, name: str) -> Path:
+        raise ToolsUnavailable(f"there is no {name}: `make cluster-tools` builds it")
+
+
+def find_or_on_path() -> Programs:
+    """What has been built, or else what the PATH has of it."""
+    with contextlib.suppress(ToolsUnavailable):
+        return find()
+    names = [name for tool in PROGRAMS.values() for name in tool]
+    return Programs({name: Path(path) for name in names if (path := shutil.which(name))})
+
+
+def build_all() -> Programs:
     """Build what is missing, say what is being done on stderr, and return the paths as `find` does.
 
     Raises ToolsUnavailable when Go is missing or too old, or a module neither is in Go's cache nor can be fetched.

@@ -58,7 +58,7 @@ class Component:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], log: Path, is_ready: Callable[[], bool], timeout_s: float = 60
+        self, name: str, command: Sequence[str | Path], log: Path, is_ready: Callable[[], bool], timeout_s: float = 120
     ) -> None:
         self.name, self.command, self.log = name, [str(word) for word in command], log
         self.is_ready, self.timeout_s = is_ready, timeout_s

@@ -136,7 +136,7 @@ class Cluster:
             self.wait_until_nodes_ready(names)
         return names
 
-    def wait_until_nodes_ready(self, names: Sequence[str], timeout_s: float = 60) -> None:
+    def wait_until_nodes_ready(self, names: Sequence[str], timeout_s: float = 120) -> None:
         """Return when all are Ready and free of the taint that keeps pods off new nodes."""
 
         def all_ready() -> bool:
@@ -176,7 +176,7 @@ class Cluster:
         """Node by name of each bound pod of the namespace."""
         return {p["metadata"]["name"]: p["spec"]["nodeName"] for p in self.pods(namespace) if p["spec"].get("nodeName")}
 
-    def wait_until_bound(self, namespace: str, count: int, timeout_s: float = 30) -> dict[str, str]:
+    def wait_until_bound(self, namespace: str, count: int, timeout_s: float = 60) -> dict[str, str]:
         """Return node by pod name when at least `count` pods of the namespace are bound. Raises TimedOut."""
         enough: dict[str, str] = wait_for(
             f"{count} pods bound in {namespace}",
@@ -185,7 +185,7 @@ class Cluster:
         )
         return enough
 
-    def wait_until_running(self, namespace: str, count: int, timeout_s: float = 30) -> list[Json]:
+    def wait_until_running(self, namespace: str, count: int, timeout_s: float = 60) -> list[Json]:
         """Return the Running pods of the namespace when there are at least `count`. Raises TimedOut."""
 
         def running() -> list[Json] | None:
@@ -195,7 +195,7 @@ class Cluster:
         enough: list[Json] = wait_for(f"{count} pods running in {namespace}", running, timeout_s)
         return enough
 
-    def wait_until_refused(self, namespace: str, name: str, timeout_s: float = 30) -> str:
+    def wait_until_refused(self, namespace: str, name: str, timeout_s: float = 60) -> str:
         """Return the scheduler's message when it says the pod is Unschedulable. Raises TimedOut."""
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         message: str = wait_for(f"{name} unschedulable", lambda: refusal(self.client.get(path)), timeout_s)
@@ -208,7 +208,7 @@ class Cluster:
         name: str,
         command: Sequence[str | Path],
         is_ready: Callable[[], bool] = lambda: True,
-        timeout_s: float = 60,
+        timeout_s: float = 120,
     ) -> Component:
         """Start a program under the care of the fixture: log in its folder, ended with it. See `Component`."""
         component = Component(name, command, self.folder / f"{name}.log", is_ready, timeout_s)
@@ -381,7 +381,7 @@ class ControlPlane(Cluster):
             "--shutdown-delay-duration=0s",
             *self._flags["kube-apiserver"],
         ]
-        self.run("kube-apiserver", command, self._is_apiserver_ready, timeout_s=120)
+        self.run("kube-apiserver", command, self._is_apiserver_ready, timeout_s=240)
 
     def _is_apiserver_ready(self) -> bool:
         with suppress(ApiFailure):

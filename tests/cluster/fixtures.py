@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import binaries
-from tests.cluster.api_client import ApiFailure
+from tests.cluster.api_client import ApiFailure, wait_for
 from tests.cluster.control_plane import Cluster, ControlPlane
 
 __all__ = [
@@ -23,11 +23,13 @@ __all__ = [
     "namespace",
     "own_control_plane",
     "pytest_collection_modifyitems",
+    "pytest_pyfunc_call",
     "shared_cluster",
     "shared_control_plane",
 ]
 ALL_STAND_ON = frozenset({"own_control_plane", "shared_cluster", "shared_control_plane"})
 
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kwok")
 OWN_CLUSTER = "STOWAGE_TEST_KUBECONFIG"
 
 
@@ -40,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Skip a test that comes to need a program which is not there, with the reason."""
+    try:
+        return (yield)
+    except binaries.ToolsUnavailable as problem:
+        pytest.skip(str(problem))
+
+
 @pytest.fixture(scope="session")
 def shared_control_plane() -> Iterator[ControlPlane]:
     """Our control plane, started at first use; skips where its programs have not been built."""
@@ -49,13 +60,18 @@ def shared_control_plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="session")
 def shared_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The user's cluster if the environment names one, our control plane otherwise."""
+    """The user's cluster if the environment names one, our control plane otherwise.
+
+    There, programs that have not been built are taken from the PATH; without kwok the cluster must run one itself.
+    """
     kubeconfig = os.environ.get(OWN_CLUSTER)
     if not kubeconfig:
         yield request.getfixturevalue("shared_control_plane")
         return
-    own = Cluster(Path(kubeconfig).expanduser(), find_programs(), tmp_path_factory.mktemp("cluster"))
-    own.start_kwok()
+    programs = binaries.find_or_on_path()
+    own = Cluster(Path(kubeconfig).expanduser(), programs, tmp_path_factory.mktemp("cluster"))
+    if "kwok" in programs:
+        own.start_kwok()
     yield own
     own.stop()
 
@@ -83,13 +99,20 @@ def own_control_plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A new namespace of the cluster that the test uses, deleted after it."""
+    """A new namespace of the cluster that the test uses; after it the pods are gone and the rest is being deleted."""
     ours = [name for name in ("control_plane", "own_control_plane") if name in request.fixturenames]
     used: Cluster = request.getfixturevalue(ours[0] if ours else "cluster")
     name = used.make_namespace(f"test-{uuid.uuid4().hex[:8]}")
     yield name
-    with contextlib.suppress(ApiFailure):
-        used.client.delete(f"/api/v1/namespaces/{name}")
+    revive(used)
+    used.client.delete(f"/api/v1/namespaces/{name}")
+
+    def is_empty() -> bool:
+        # At once, not when kwok comes to it: the next test's nodes have the same names, and these would be on them.
+        used.client.delete(f"/api/v1/namespaces/{name}/pods", gracePeriodSeconds=0)
+        return not used.pods(name)
+
+    wait_for(f"no pods in {name}", is_empty)
 
 
 @contextlib.contextmanager
@@ -100,10 +123,20 @@ def started() -> Iterator[ControlPlane]:
 
 
 def find_programs() -> dict[str, Path]:
+    """Path by name of each program; skips where they have not been built."""
     try:
         return binaries.find()
     except binaries.ToolsUnavailable as problem:
         pytest.skip(str(problem))
+
+
+def revive(cluster: Cluster) -> None:
+    """Let those of the cluster's own programs run that were paused or ended, first those that the others need."""
+    for component in [cluster.component[name] for name in CONTROL_PLANE if name in cluster.component]:
+        if component.is_running:
+            component.resume()
+        else:
+            component.start()
 
 
 @contextlib.contextmanager
@@ -112,13 +145,9 @@ def restored(cluster: Cluster) -> Iterator[None]:
     programs = list(cluster.component)
     nodes = {n["metadata"]["name"] for n in cluster.client.items("/api/v1/nodes")}
     yield
-    for name in [name for name in cluster.component if name not in programs]:
+    for name in reversed([name for name in cluster.component if name not in programs]):
         cluster.end_program(name)
-    for component in cluster.component.values():
-        if component.is_running:
-            component.resume()
-        else:
-            component.start()
+    revive(cluster)
     for node in cluster.client.items("/api/v1/nodes"):
         if node["metadata"]["name"] not in nodes:
             with contextlib.suppress(ApiFailure):  # a controller may have deleted it meanwhile
