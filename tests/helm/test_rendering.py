@@ -127,10 +127,12 @@ def test_two_replicas_have_a_budget_and_are_spread_and_one_has_none(render: Rend
         assert deployment["replicas"] == 2
         budget = objects["PodDisruptionBudget", name]["spec"]
         assert budget["selector"] == deployment["selector"]
-        spread = deployment["template"]["spec"]["topologySpreadConstraints"]
-        assert {rule["topologyKey"] for rule in spread} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
-        for rule in spread:
-            assert rule["labelSelector"] == deployment["selector"]
+        terms = deployment["template"]["spec"]["affinity"]["podAntiAffinity"][
+            "preferredDuringSchedulingIgnoredDuringExecution"
+        ]
+        keys = {term["podAffinityTerm"]["topologyKey"] for term in terms}
+        assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+        assert all(term["podAffinityTerm"]["labelSelector"] == deployment["selector"] for term in terms)
     single = render({"scheduler": {"replicas": 1}, "planner": {"replicas": 1}})
     assert not [name for kind, name in single if kind == "PodDisruptionBudget"]
 

@@ -71,18 +71,19 @@ capabilities: {drop: [ALL]}
 - {name: HOME, value: /tmp}
 {{- end }}
 
+{{/* Preferred anti-affinity, not topology spread: that one ignores nodes that lack any of its keys, and many have no zone. */}}
 {{- define "stowage.spread" -}}
-{{- $context := .context }}
-{{- range .over }}
-- topologyKey: {{ . }}
-  maxSkew: 1
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector:
-    matchLabels:
-      {{- include "stowage.selector" $context | nindent 6 }}
-      app.kubernetes.io/component: {{ $.component }}
-  matchLabelKeys: [pod-template-hash]
-{{- end }}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    {{- range .over }}
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: {{ . }}
+        labelSelector:
+          matchLabels:
+            {{- include "stowage.selector" $.context | nindent 12 }}
+            app.kubernetes.io/component: {{ $.component }}
+    {{- end }}
 {{- end }}
 
 {{/* The lines of a pod's spec that all of ours share. Takes context, component, and the component's values. */}}
@@ -98,10 +99,6 @@ securityContext:
 {{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with .values.spreadOver }}
-topologySpreadConstraints:
-  {{- include "stowage.spread" (dict "context" $.context "component" $.component "over" .) | trim | nindent 2 }}
-{{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -110,7 +107,11 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.affinity }}
+{{- $affinity := deepCopy (.values.affinity | default dict) }}
+{{- with .values.spreadOver }}
+{{- $affinity = merge $affinity (include "stowage.spread" (dict "context" $.context "component" $.component "over" .) | fromYaml) }}
+{{- end }}
+{{- with $affinity }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
