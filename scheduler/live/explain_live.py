@@ -129,8 +129,30 @@ def _plans(api: Api) -> list[Plan]:
     return found
 
 
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    node_name: str = ""
+
+
+class _Name(msgspec.Struct):
+    name: str = ""
+
+
+class _Item(msgspec.Struct):
+    kind: str
+    metadata: _Name
+    spec: _Spec = _Spec()
+
+
+class _Items(msgspec.Struct):
+    items: list[msgspec.Raw]
+
+
 def _cluster(api: Api) -> bytes:
+    """The cluster as a v1.List, without the pods of nodes that were just deleted."""
     from scheduler.live.serve_cli import read_cluster
 
     body, _ = read_cluster(api)
-    return body
+    items = [(raw, msgspec.json.decode(raw, type=_Item)) for raw in msgspec.json.decode(body, type=_Items).items]
+    nodes = {one.metadata.name for _, one in items if one.kind == "Node"}
+    kept = [raw for raw, one in items if one.kind != "Pod" or not one.spec.node_name or one.spec.node_name in nodes]
+    return msgspec.json.encode({"kind": "List", "items": kept})

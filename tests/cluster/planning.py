@@ -153,7 +153,7 @@ class Checker:
         while not self._stop.is_set():
             with suppress(ApiFailure, Unreachable, OSError):
                 self.look()
-            self._stop.wait(0.02)
+            self._stop.wait(0.05)
 
     def look(self) -> None:
         """One look at the cluster."""

@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 
 from tests.cluster.api_client import ApiFailure, wait_for
+from tests.cluster.objects import a_deployment
 from tests.cluster.planning import (
     PLANS,
     PlannerProcess,
@@ -134,6 +135,76 @@ def test_a_plan_is_shown_and_stopped_from_the_command_line(control_plane, namesp
     assert next(c for c in ended["status"]["conditions"] if c["type"] == "Stopped")["reason"] == "StoppedByUser"
     with pytest.raises(ApiFailure, match="stays finished"):
         client.patch(f"{PLANS}/{name}/status", {"status": {"phase": "Executing"}})
+
+
+def test_a_gated_gang_is_released_at_once_onto_its_planned_nodes(control_plane, namespace):
+    start_scheduler(control_plane)
+    client = control_plane.client
+    control_plane.add_nodes(32, cpu=4, prefix=namespace)
+    PlannerProcess(control_plane)
+    gang = a_deployment("gang", namespace, 32, cpu="2", memory="16Mi", scheduler="stowage")
+    template = gang["spec"]["template"]
+    template["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"] = "ring"
+    template["metadata"]["annotations"] = {"pod-group.scheduling.sigs.k8s.io/min-available": "32"}
+    template["spec"]["schedulingGates"] = [{"name": "stowage.dev/hold"}]
+    client.create(gang)
+    control_plane.wait_until_running(namespace, 32, 60)
+    (plan,) = wait_for_end(client)
+    assert plan["status"]["phase"] == "Succeeded"
+    nodes = control_plane.nodes_of_pods(namespace)
+    assert {step["pod"]: step["to"] for step in plan["spec"]["steps"]} == nodes
+    pods = control_plane.pods(namespace)
+    assert all(p["spec"]["affinity"]["nodeAffinity"] for p in pods)  # tied to the node by the patch that freed them
+    started = seconds(plan["status"]["startedAt"])
+    ended = seconds(plan["status"]["finishedAt"])
+    print(f"32 pods from the plan's start to all seen bound: {ended - started:.2f} s")
+    check_the_end(client)
+
+
+def test_a_gang_without_room_for_all_stays_held(control_plane, namespace):
+    start_scheduler(control_plane)
+    client = control_plane.client
+    control_plane.add_nodes(2, cpu=4, prefix=namespace)
+    planner = PlannerProcess(control_plane)
+    gang = a_deployment("gang", namespace, 3, cpu="3", memory="16Mi", scheduler="stowage")
+    template = gang["spec"]["template"]
+    template["metadata"]["labels"]["pod-group.scheduling.sigs.k8s.io"] = "ring"
+    template["metadata"]["labels"]["pod-group.scheduling.sigs.k8s.io/min-available"] = "3"
+    template["spec"]["schedulingGates"] = [{"name": "stowage.dev/hold"}]
+    client.create(gang)
+    wait_for("three pods", lambda: len(control_plane.pods(namespace)) == 3)
+    name = control_plane.pods(namespace)[0]["metadata"]["name"]
+    record = wait_for("why it waits", lambda: planner.get(f"/pods/{namespace}/{name}")[0] == 200, 30)
+    assert record
+    assert control_plane.nodes_of_pods(namespace) == {}
+    assert all(p["spec"]["schedulingGates"] for p in control_plane.pods(namespace))
+
+
+def test_a_pod_is_explained_from_the_live_cluster(control_plane, namespace):
+    start_scheduler(control_plane)
+    fragment(control_plane, namespace, unavailable=6)
+    client = control_plane.client
+    planner = PlannerProcess(control_plane, journal_flush_s=1)
+    wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
+    wait_for_end(client)
+    placed = running(client, namespace, "wide")[0]["metadata"]["name"]
+    told = json.loads(run_stowage(control_plane, "explain", "--live", f"{namespace}/{placed}", "--json"))
+    assert told["answer"] == "runs"
+    assert "waiting, priority" in told["why"]
+    pods = client.items(f"/api/v1/namespaces/{namespace}/pods", labelSelector="app=wide")
+    waits = next(p["metadata"]["name"] for p in pods if not p["spec"].get("nodeName"))
+    told = json.loads(run_stowage(control_plane, "explain", "--live", f"{namespace}/{waits}", "--json"))
+    assert told["answer"] == "impossible"
+    assert told["verdict"] == "optimal"
+    assert told["decisions"]
+    events = client.items(f"/api/v1/namespaces/{namespace}/events")
+    reasons = {e["reason"] for e in events}
+    assert {"EvictedByPlan", "PlacedByPlan"} <= reasons
+    delete_plans(client)  # the journal remembers what Plans and events have forgotten
+    words = ("--journal", str(planner.journal), "--json")
+    wait_for("a segment", lambda: list(planner.journal.glob("segment-*.parquet")))
+    told = json.loads(run_stowage(control_plane, "explain", "--live", f"{namespace}/{waits}", *words))
+    assert any("no plan places more" in d["why"] for d in told["decisions"])
 
 
 def run_stowage(control_plane, *words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -64,7 +65,10 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class Runner:
-    """Carries out plans, one at a time, while `leads` says so. `plans` holds the newest known state of every Plan."""
+    """Carries out plans, one at a time, while `leads` says so. `plans` holds the newest known state of every Plan.
+
+    pool: gates are taken off by its threads side by side; None for one after the other.
+    """
 
     api: ClusterApi
     world: World
@@ -76,6 +80,7 @@ class Runner:
     plans: dict[str, Plan] = field(default_factory=dict)
     refusals: dict[str, dict[int, Refusal]] = field(default_factory=dict)
     asked: dict[tuple[str, str], float] = field(default_factory=dict)
+    pool: ThreadPoolExecutor | None = None
 
     def put_plan(self, plan: Plan) -> None:
         """Take over a Plan, unless a newer state of it is known."""
@@ -133,7 +138,12 @@ class Runner:
             if written is None:
                 return
             plan = written
-        for action in turn.actions:
+        actions = turn.actions
+        if self.pool is not None and self.leads():  # a gang starts when the last of its pods is released
+            releases = [action for action in actions if isinstance(action, Release)]
+            list(self.pool.map(lambda action: self._do(plan, action), releases))
+            actions = [action for action in actions if not isinstance(action, Release)]
+        for action in actions:
             if not self.leads():
                 return
             self._do(plan, action)

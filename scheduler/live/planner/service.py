@@ -76,6 +76,7 @@ class Planner:
             limits=_limits(settings),
             budget=_budget(settings),
             listeners=[self.recorder],
+            pool=ThreadPoolExecutor(8, "release"),
         )
         self.watchers = [Watcher(api, sink, self.deliver) for sink in self._sinks()]
         self.jobs: BackgroundScheduler | None = None
@@ -124,6 +125,8 @@ class Planner:
         self.solver.stop()
         self.solver_thread.shutdown(wait=False, cancel_futures=True)
         self.events.shutdown(wait=False, cancel_futures=True)
+        if self.runner.pool is not None:
+            self.runner.pool.shutdown(wait=False, cancel_futures=True)
         if self.journal is not None:
             self.journal.flush()
         self.health.stop()
