@@ -109,7 +109,7 @@ ANSWERS: dict[str, Any] = {
             "NodeNames": {"type": ["array", "null"], "items": {"type": "string"}},
             "FailedNodes": {"type": "object", "maxProperties": 0},
             "FailedAndUnresolvableNodes": REASONS,
-            "Error": {"type": "string", "maxLength": 0},
+            "Error": {"type": "string"},
         },
     },
     "prioritize": {
