@@ -163,8 +163,7 @@ def prioritize_nodes(
         names = [name for name in names if name not in refused]
     columns = cache.columns
     demand = columns.demand(pod.requests, grow=False)  # what no node has needs no column
-    row_of = columns.row_of
-    rows = np.fromiter((row_of.get(name, -1) for name in names), np.int64, len(names))
+    rows = np.array(_rows(columns.row_of, names), np.int64)
     best = best_nodes(
         score_rows, columns, demand, pod.nonzero, names, rows, _draw(pod.uid or pod.key), count, price_weight
     )
@@ -204,6 +203,14 @@ def cache_of_nodes(items: Iterable[msgspec.Raw]) -> ClusterCache:
     for raw in items:
         cache.put_node(decode(raw))
     return cache
+
+
+def _rows(row_of: Mapping[str, int], names: Sequence[str]) -> list[int]:
+    """The rows of the names, -1 for a name without one; hundreds of names, so the loop is C where it can be."""
+    try:
+        return list(map(row_of.__getitem__, names))
+    except KeyError:
+        return [row_of.get(name, -1) for name in names]
 
 
 def _planned_nodes(cache: ClusterCache, claimant: Claimant, now_s: float) -> dict[str, Hold]:
