@@ -1,17 +1,12 @@
 """List and watch one kind into a cache: WatchList, bookmarks, expired versions, lost connections, silent gaps.
 
-`Feed` is the logic, without I/O or clock: lines in, calls to a `Sink` out. `Watcher` is a thread that keeps a feed fed.
-
-A list is applied as it comes, object by object; what it did not name is dropped at its end. So a list needs no second
-copy of the cluster, and readers never see an empty cache during one. After it, an event counts only if its version is
-newer than the newest seen: a repeated or late event changes nothing (versions are comparable integers, KEP-5504; for a
-server whose are not, order is taken as it comes).
+`Watcher` is a thread that keeps a `feed.Feed` fed. It lists by a watch that begins with everything (or, from a server
+that has no such thing, page by page), follows from there, lists again when its version has expired, and now and then
+compares what it knows with a fresh list.
 
 Signs of life. "A watch without events" and "a dead watch" look the same, so each watch asks the server to end it after
 a few seconds (`timeoutSeconds`); before it does it sends a bookmark, and the watch is renewed from there. Every event,
 bookmark and renewal is a sign of life. Cost: one cheap request every few seconds per kind.
-
-An object that cannot be decoded is left out, and counted, instead of stopping its kind.
 """
 
 from __future__ import annotations
@@ -23,27 +18,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic
 
 import msgspec
 
 from scheduler.live.api import METADATA_LIST, Api, ApiError, Params, Watch
 from scheduler.live.cluster_cache import ClusterCache
+from scheduler.live.feed import SLICE, Expired, Feed, Named, Sink, T, compare_versions, key_of
 from scheduler.live.kube_objects import (
     BUDGETS_PATH,
     NODES_PATH,
     PLANS_PATH,
     PODS_PATH,
-    ListMetadata,
     LiveBudget,
-    LiveMetadata,
     LiveNode,
     LivePlan,
     LivePod,
     ObjectList,
-    Status,
-    WatchEvent,
-    is_initial_events_end,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,170 +43,7 @@ RUNNING_PODS: Final = "status.phase!=Succeeded,status.phase!=Failed"
 """Field selector: ended pods are the larger part of many clusters and use nothing."""
 
 _LIST_TIMEOUT_S: Final = 300  # a watch that starts with the whole list may take its time over it
-_SLICE: Final = 32  # events applied in one go, so that a request waits for a millisecond at most
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_ABSENT_PAUSE_S: Final = 10.0
-
-
-class KubeObject(Protocol):
-    """What every decoded object has."""
-
-    @property
-    def metadata(self) -> LiveMetadata:
-        """Its metadata."""
-
-
-T = TypeVar("T", bound=KubeObject)
-
-
-@dataclass(slots=True)
-class Sink(Generic[T]):
-    """Where objects of one kind go.
-
-    optional: the cluster may not know the kind (a CRD that is not installed); then it has no objects.
-    """
-
-    kind: str
-    path: str
-    type: type[T]
-    put: Callable[[T], None]
-    drop: Callable[[str], None]
-    params: Params = field(default_factory=dict)
-    optional: bool = False
-
-
-class Expired(Exception):
-    """The watch cannot go on from its version: list again."""
-
-
-class Feed(Generic[T]):
-    """The state of one kind's stream. is_synced: a whole list has been applied at least once."""
-
-    def __init__(self, sink: Sink[T]) -> None:
-        self.sink = sink
-        self.version = ""
-        self.is_synced = False
-        self.events: dict[str, int] = {}
-        self.ignored = 0
-        self.undecodable = 0
-        self.known: dict[str, str] = {}
-        self._listed: dict[str, str] | None = None
-        self._event = msgspec.json.Decoder(WatchEvent[sink.type])  # type: ignore[name-defined]
-        self._object = msgspec.json.Decoder(sink.type)
-        self._page = msgspec.json.Decoder(ObjectList[sink.type])  # type: ignore[name-defined]
-
-    @property
-    def is_listing(self) -> bool:
-        """Between the start and the end of a list."""
-        return self._listed is not None
-
-    def start_list(self) -> None:
-        """A list begins, from the first object."""
-        self._listed = {}
-
-    def page(self, data: bytes) -> Iterator[Callable[[], None]]:
-        """Apply one page of a list, in slices to be called one after another; the last page ends the list."""
-        try:
-            page = self._page.decode(data)
-            items = page.items or []
-            meta = page.metadata
-        except msgspec.ValidationError:
-            meta, items = self._decode_one_by_one(data)
-        for start in range(0, len(items), _SLICE):
-            yield partial(self._list_items, items[start : start + _SLICE])
-        if not meta.more:
-            yield partial(self._end_list, meta.resource_version)
-
-    def lines(self, lines: list[bytes]) -> bool:
-        """Apply lines of a watch; True when they ended the list it began with.
-
-        Raises Expired if the server says so, ApiError for any other error event, msgspec.MsgspecError for a line that
-        is no event of any object.
-        """
-        ended = False
-        for line in lines:
-            if not line.strip():
-                continue
-            try:
-                event = self._event.decode(line)
-            except msgspec.ValidationError as error:
-                _raise_error_event(line)
-                self._leave_out(msgspec.json.decode(line, type=WatchEvent[_Named]).object.metadata, error)
-                continue
-            self.events[event.type] = self.events.get(event.type, 0) + 1
-            ended |= self._apply(event)
-        return ended
-
-    def _apply(self, event: WatchEvent[T]) -> bool:
-        meta = event.object.metadata
-        if event.type == "BOOKMARK":
-            if self._listed is not None and is_initial_events_end(meta):
-                self._end_list(meta.resource_version)
-                return True
-            if self._listed is None and _is_newer(meta.resource_version, self.version):
-                self.version = meta.resource_version
-            return False
-        if self._listed is not None and event.type != "DELETED":
-            self._list_items([event.object])
-            return False
-        if self._listed is None and not _is_newer(meta.resource_version, self.version):
-            self.ignored += 1
-            return False
-        key = _key(meta)
-        if event.type == "DELETED":
-            self.known.pop(key, None)
-            if self._listed is not None:
-                self._listed.pop(key, None)
-            self.sink.drop(key)
-        elif event.type in ("ADDED", "MODIFIED"):
-            self.known[key] = meta.resource_version
-            self.sink.put(event.object)
-        if self._listed is None:
-            self.version = meta.resource_version
-        return False
-
-    def _leave_out(self, meta: LiveMetadata, error: Exception) -> None:
-        """An object that cannot be decoded: better none than an old one."""
-        key = _key(meta)
-        self.undecodable += 1
-        logger.error("event=undecodable kind=%s object=%s error=%r", self.sink.kind, key, str(error))
-        if self._listed is not None:
-            self._listed.pop(key, None)
-        elif _is_newer(meta.resource_version, self.version):
-            self.version = meta.resource_version
-        if self.known.pop(key, None) is not None:
-            self.sink.drop(key)
-
-    def _decode_one_by_one(self, data: bytes) -> tuple[ListMetadata, list[T]]:
-        page = msgspec.json.decode(data, type=ObjectList[msgspec.Raw])
-        items: list[T] = []
-        for raw in page.items or ():
-            try:
-                items.append(self._object.decode(raw))
-            except msgspec.ValidationError as error:
-                self._leave_out(msgspec.json.decode(raw, type=_Named).metadata, error)
-        return page.metadata, items
-
-    def _list_items(self, items: list[T]) -> None:
-        assert self._listed is not None
-        for item in items:
-            key, version = _key(item.metadata), item.metadata.resource_version
-            self._listed[key] = version
-            if self.known.get(key) != version or not version:
-                self.known[key] = version
-                self.sink.put(item)
-
-    def _end_list(self, version: str) -> None:
-        assert self._listed is not None
-        for key in [key for key in self.known if key not in self._listed]:
-            del self.known[key]
-            self.sink.drop(key)
-        self._listed, self.version, self.is_synced = None, version, True
-
-    def clear(self) -> None:
-        """The cluster does not know the kind: it has none."""
-        self.start_list()
-        self._end_list("")
 
 
 @dataclass(slots=True)
@@ -375,8 +203,8 @@ class Watcher(Generic[T]):
                 return
             yield
             for batch in watch:
-                for start in range(0, len(batch), _SLICE):
-                    ended = self._deliver(partial(self.feed.lines, batch[start : start + _SLICE]))
+                for start in range(0, len(batch), SLICE):
+                    ended = self._deliver(partial(self.feed.lines, batch[start : start + SLICE]))
                     if ended and until_listed:
                         return
                 yield
@@ -388,8 +216,8 @@ class Watcher(Generic[T]):
         self._checked_s = time.monotonic()
         fresh: dict[str, str] = {}
         for data in self._api.list_pages(self._sink.path, self._sink.params, accept=METADATA_LIST):
-            page = msgspec.json.decode(data, type=ObjectList[_Named])
-            fresh.update((_key(one.metadata), one.metadata.resource_version) for one in page.items or ())
+            page = msgspec.json.decode(data, type=ObjectList[Named])
+            fresh.update((key_of(one.metadata), one.metadata.resource_version) for one in page.items or ())
         suspects = compare_versions(self.feed.known, fresh)
         confirmed = sorted(key for key, version in suspects.items() if self._suspects.get(key) == version)
         if confirmed:
@@ -402,16 +230,6 @@ class Watcher(Generic[T]):
             self._checked_s -= self._resync_s - min(self._renew_s, self._resync_s)
         self._suspects = suspects
         return ""
-
-
-class _Named(msgspec.Struct):
-    metadata: LiveMetadata
-
-
-def compare_versions(known: dict[str, str], fresh: dict[str, str]) -> dict[str, str]:
-    """Objects whose version here is older than in a fresh list, with the fresh version; "" for one that is gone."""
-    late = {key: version for key, version in fresh.items() if _is_newer(version, known.get(key, ""))}
-    return late | {key: "" for key in known if key not in fresh}
 
 
 def cache_sinks(cache: ClusterCache, *, budgets: bool = False) -> list[Sink[Any]]:
@@ -436,25 +254,4 @@ def deliver_locked(cache: ClusterCache) -> Deliver:
     return deliver
 
 
-def _key(meta: LiveMetadata) -> str:
-    return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
-
-
-def _is_newer(version: str, than: str) -> bool:
-    if version.isdigit() and than.isdigit():
-        return int(version) > int(than)
-    return version != than
-
-
-def _raise_error_event(line: bytes) -> None:
-    """Raise what an ERROR event says; return if the line is none."""
-    try:
-        event = msgspec.json.decode(line, type=WatchEvent[Status])
-    except msgspec.MsgspecError:
-        return
-    if event.type != "ERROR":
-        return
-    status = event.object
-    if status.code == 410 or status.reason in ("Expired", "Gone"):
-        raise Expired(status.message)
-    raise ApiError(status.code, status.reason, status.message)
+__all__ = ["RUNNING_PODS", "Deliver", "Life", "Sink", "Watcher", "cache_sinks", "deliver_locked"]

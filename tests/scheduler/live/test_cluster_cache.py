@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.live.cluster_cache import ClusterCache
+from scheduler.live.feed import Expired, Feed, compare_versions
 from scheduler.live.kube_objects import LiveNode, LivePlan, LivePod, shape_hash
-from scheduler.live.watch import Expired, Feed, cache_sinks, compare_versions
+from scheduler.live.watch import cache_sinks
 from tests.scheduler.live.api_world import World, a_node, a_plan, a_pod, a_reservation
 
 KINDS = ("nodes", "pods", "plans")
