@@ -46,6 +46,7 @@ NONZERO_DEFAULT: Final = (100, 200)
 Source: Kubernetes v1.36.2, pkg/scheduler/util/pod_resources.go.
 """
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeTable:
     """Nodes as columns; row n of every array is the same node.

@@ -50,6 +50,7 @@ class Affinity:
     Before it: a target that stays, a target class that does not wait for the owner in turn (`early`), or a `base` pod.
     If the owner matches itself, it may also open one domain, when all matching pods end up there (Kubernetes' rule
     for the first pod of a group). Staying pods keep a match: where `keeps`, a domain with a staying owner has a target.
+    Owner -1 stands for pods that are held where they are: they only keep what they have.
 
     In a stage's question `base` counts every target that is constant, `anchors` those of them that were there before,
     `new_owners` and `old_owners` the owners that are constant; None where the whole problem is asked about.
@@ -87,6 +88,11 @@ class Spread:
     too_few: bool = False
     present_skew: int = 0
     new_owners: Ints | None = None
+
+
+def owner_of(rule: Affinity | Spread) -> Small:
+    """The class a rule binds to others, as an array; none where its owners are held in place."""
+    return np.array([rule.owner] if rule.owner >= 0 else [], dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +163,9 @@ class Problem:
         for anti in self.antis:
             out[anti.owners] = out[anti.targets] = True
         for affinity in self.affinities:
-            out[affinity.owner] = out[affinity.targets] = True
+            out[affinity.targets] = True
+            if affinity.owner >= 0:
+                out[affinity.owner] = True
         for spread in self.spreads:
             out[spread.owner] = out[spread.targets] = True
         for budget in self.budgets:

@@ -16,6 +16,7 @@ from scheduler.core.packing.problem import (
     Problem,
     Small,
     Spread,
+    owner_of,
 )
 
 Rule = AntiAffinity | Affinity | Spread | DisruptionBudget | Gang
@@ -88,7 +89,7 @@ class RuleBook:
 
     def _keeps_affinity(self, rule: Affinity, assign: Small) -> bool:
         size, home = len(rule.base), self.problem.home
-        owners = self.pods(np.array([rule.owner]))
+        owners = self.pods(owner_of(rule))
         new = owners[(assign[owners] >= 0) & (assign[owners] != home[owners])]
         held = self._count(self.pods(rule.targets), rule.domain, assign, size) + rule.base
         all_targets = int(held.sum())
@@ -101,12 +102,12 @@ class RuleBook:
                 if d < 0 or not (anchors[d] >= 1 or opens):
                     return False
         if not rule.matches_self:
-            there = self._count(owners, rule.domain, assign, size) > 0
+            there = rule.owner < 0 or self._count(owners, rule.domain, assign, size) > 0
             return not (there & rule.keeps & (held == 0)).any()
         return True
 
     def _keeps_spread(self, rule: Spread, assign: Small) -> bool:
-        owners, home = self.pods(np.array([rule.owner])), self.problem.home
+        owners, home = self.pods(owner_of(rule)), self.problem.home
         new = owners[(assign[owners] >= 0) & (assign[owners] != home[owners])]
         if len(new) == 0:
             return True
@@ -124,5 +125,5 @@ def classes_of(rule: Rule) -> Small:
     if isinstance(rule, AntiAffinity):
         return np.concatenate([rule.owners, rule.targets])
     if isinstance(rule, (Affinity, Spread)):
-        return np.append(rule.targets, np.int32(rule.owner))
+        return np.append(rule.targets, owner_of(rule))
     return rule.classes

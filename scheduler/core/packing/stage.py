@@ -20,6 +20,7 @@ from scheduler.core.packing.problem import (
     Problem,
     Small,
     Spread,
+    owner_of,
 )
 
 
@@ -162,11 +163,11 @@ def _with_rules(problem: Problem, stage: Stage, assign: Small, here: Bools, abse
         )
 
     def restrict_affinity(rule: Affinity) -> Affinity:
-        size, owner = len(rule.base), np.array([rule.owner], dtype=np.int32)
+        size, owner = len(rule.base), owner_of(rule)
         late = rule.targets[~rule.early]
         return replace(
             rule,
-            owner=int(row[rule.owner]),
+            owner=int(row[rule.owner]) if rule.owner >= 0 else -1,
             targets=asked(rule.targets),
             early=rule.early[row[rule.targets] >= 0],
             domain=rule.domain[stage.nodes],
@@ -175,11 +176,11 @@ def _with_rules(problem: Problem, stage: Stage, assign: Small, here: Bools, abse
             + count(rule.targets[rule.early], constant, rule.domain, size)
             + count(late, stays, rule.domain, size),
             new_owners=count(owner, new, rule.domain, size),
-            old_owners=count(owner, stays, rule.domain, size),
+            old_owners=count(owner, stays, rule.domain, size) if rule.owner >= 0 else rule.keeps.astype(np.int64),
         )
 
     def restrict_spread(rule: Spread) -> Spread:
-        size, owner = len(rule.base), np.array([rule.owner], dtype=np.int32)
+        size, owner = len(rule.base), owner_of(rule)
         return replace(
             rule,
             owner=int(row[rule.owner]),
@@ -193,15 +194,15 @@ def _with_rules(problem: Problem, stage: Stage, assign: Small, here: Bools, abse
     column[stage.nodes] = True
     gone = (home >= 0) & (assign != home) & ~column[home] & ~absent
 
-    def concerns(*classes: Small | int) -> bool:
+    def concerns(*classes: Small) -> bool:
         """Whether an asked class is among these; rules between constants alone cannot change."""
-        return any((row[np.atleast_1d(some)] >= 0).any() for some in classes)
+        return any((row[some] >= 0).any() for some in classes)
 
     return replace(
         stage,
         antis=tuple(restrict_anti(rule) for rule in problem.antis if concerns(rule.owners, rule.targets)),
-        affinities=tuple(restrict_affinity(r) for r in problem.affinities if concerns(r.owner, r.targets)),
-        spreads=tuple(restrict_spread(r) for r in problem.spreads if concerns(r.owner, r.targets)),
+        affinities=tuple(restrict_affinity(r) for r in problem.affinities if concerns(owner_of(r), r.targets)),
+        spreads=tuple(restrict_spread(r) for r in problem.spreads if concerns(owner_of(r), r.targets)),
         budgets=tuple(
             replace(b, classes=asked(b.classes), allowed=b.allowed - int(gone[pods_of(b.classes)].sum()))
             for b in problem.budgets

@@ -153,7 +153,43 @@ class Topology:
         for k, rows in wants.items():
             for term in affinity_terms(self.example[k]):
                 rules.append(self._affinity(k, term, rows, reach))
-        return tuple(rules)
+        return (*rules, *self._kept_matches())
+
+    def _kept_matches(self) -> list[Affinity]:
+        """What pods that are held in place keep: a match in their domain, where none that is held too is one."""
+        keeps: dict[tuple[str, bytes], tuple[Pod, Ints, Bools]] = {}
+        for i in np.flatnonzero((self.pod_class < 0) & (self.node_of >= 0)):
+            pod = self.pods[i]
+            try:
+                matched = [set(self.of_term(term, pod).tolist()) for term in affinity_terms(pod)]
+            except LookupError:
+                continue  # that is why it is held, and reported
+            rows = np.array(sorted(set.intersection(*matched)) if matched else [], dtype=np.int64)
+            for term in affinity_terms(pod) if i not in rows else ():
+                domain, size = self.domains(term.topology_key)
+                here, found = domain[self.node_of[i]], rows[self.counted[rows]]
+                held = self.count(found, domain, size, pinned_only=True)
+                if here < 0 or held[here] or not self.count(found, domain, size, pinned_only=False)[here]:
+                    continue
+                key = term.topology_key, rows.tobytes()
+                keeps.setdefault(key, (pod, rows, np.zeros(size, dtype=bool)))[2][here] = True
+        rules = []
+        for (topology_key, _), (pod, rows, where) in keeps.items():
+            domain, size = self.domains(topology_key)
+            targets, found = self.classes_of(rows), rows[self.counted[rows]]
+            rules.append(
+                Affinity(
+                    name=f"affinity of {pod.key} over {topology_key}",
+                    owner=-1,
+                    targets=targets,
+                    early=np.ones(len(targets), dtype=bool),
+                    matches_self=False,
+                    domain=domain,
+                    base=self.count(found, domain, size, pinned_only=True),
+                    keeps=where,
+                )
+            )
+        return rules
 
     def _affinity(self, k: int, term: kube.PodAffinityTerm, rows: Ints, reach: Callable[[int, int], bool]) -> Affinity:
         domain, size = self.domains(term.topology_key)

@@ -23,9 +23,7 @@ from typing import Any, Final, Literal, get_args
 
 from scheduler.core.errors import StowageInputError
 
-SCORE_SIGNATURE: Final = (
-    "float64(int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64)"
-)
+SCORE_SIGNATURE: Final = "float64(int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64)"
 """`score(demand, demand_nonzero, allocatable, requested, requested_nonzero, node, draw)`.
 
 demand: (R,), what the pod asks for. allocatable, requested: (N, R), what every node has and what its pods ask for,
@@ -80,8 +78,10 @@ class Policy:
         if not self.summary.strip() or "\n" in self.summary:
             raise StowageInputError(f"policy {self.name} needs a summary of one line")
         if not _has_score_signature(self.score):
-            raise StowageInputError(f"the score of policy {self.name} is not compiled as {SCORE_SIGNATURE}; "
-                                    "decorate it with scheduler.core.policies.score_function")
+            raise StowageInputError(
+                f"the score of policy {self.name} is not compiled as {SCORE_SIGNATURE}; "
+                "decorate it with scheduler.core.policies.score_function"
+            )
 
 
 def score_function(function: Callable[..., float]) -> Callable[..., float]:

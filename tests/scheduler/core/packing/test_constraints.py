@@ -285,3 +285,15 @@ def test_pins_and_left_out_pods_are_reported_with_their_reason():
     packing = make_packing(a_snapshot(nodes, [*pods, a_pod("w", gates=["example.com/x"])]))
     assert packing.pinned == {"default/q": "it belongs to a DaemonSet"}
     assert packing.left_out == {"default/w": "it waits for scheduling gate example.com/x"}
+
+
+@pytest.mark.parametrize(("other_match", "placed"), [(True, True), (False, False)])
+@pytest.mark.parametrize("order", ["no-harm", "max-pack"])
+def test_pod_held_in_place_keeps_a_match(other_match, placed, order):
+    nodes = [a_node("n0", cpu=4, zone="a"), a_node("n1", cpu=2, zone="a")]
+    held = a_pod("d", node="n1", owner_kind="DaemonSet", affinity=affinity(ZONE, app="web"))
+    match = a_pod("q", cpu=4, node="n0", **WEB)
+    more = [a_pod("r", node="n1", owner_kind="DaemonSet", **WEB)] if other_match else []
+    result, after = solved(a_snapshot(nodes, [a_pod(cpu=4, priority=5), held, match, *more]), order)
+    assert (after["default/p0"] is not None) == placed
+    assert result.verdict == "optimal"
