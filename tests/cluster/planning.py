@@ -193,14 +193,19 @@ def watched(cluster: Cluster, namespace: str, at_least: int) -> Iterator[Checker
 def check_the_end(client: ApiClient) -> None:
     """Every plan that began has ended in a stated condition and holds nothing; nothing was evicted twice."""
     evicted: list[str] = []
+
+    def is_let_go() -> bool:
+        ended = [p for p in client.items(PLANS) if p.get("status", {}).get("phase") in FINISHED]
+        return not any(p["metadata"].get("finalizers") for p in ended)
+
+    wait_for("ended plans to be let go", is_let_go, 10)
     for plan in client.items(PLANS):
         status = plan["status"]
-        assert status["phase"] in (*FINISHED, "Proposed"), (plan["metadata"]["name"], status["phase"])
+        assert status["phase"] in (*FINISHED, "Proposed", "Waiting"), (plan["metadata"]["name"], status["phase"])
         if status["phase"] in FINISHED:
             complete = next(c for c in status["conditions"] if c["type"] == "Complete")
             assert complete["reason"]
             assert status.get("reservations", []) == []
-            assert not plan["metadata"].get("finalizers")
         for spec, step in zip(plan["spec"]["steps"], status.get("steps", ()), strict=False):
             if step.get("evictedAt") and step["state"] != "skipped":
                 evicted.append(spec["uid"])

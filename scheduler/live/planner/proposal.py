@@ -74,8 +74,18 @@ def candidates(world: World, scope: Scope, mode: Mode = "observe") -> list[PodVi
     ]
 
 
-def snapshot_for(world: World, budgets: list[Budget], scope: Scope, mode: Mode, now: float) -> Snapshot:
-    """The world as the solver sees it: what this mode may not touch is pinned, who is not to be planned is left out."""
+def snapshot_for(
+    world: World,
+    budgets: list[Budget],
+    scope: Scope,
+    mode: Mode,
+    now: float,
+    gang_sizes: Mapping[str, int] | None = None,
+) -> Snapshot:
+    """The world as the solver sees it: what this mode may not touch is pinned, who is not to be planned is left out.
+
+    gang_sizes: of PodGroups, by namespace/name; they count more than what the pods say.
+    """
     wanted = {live.key for live in candidates(world, scope, mode)}
     pods = []
     for key in sorted(world.pods):
@@ -86,7 +96,9 @@ def snapshot_for(world: World, budgets: list[Budget], scope: Scope, mode: Mode, 
         elif live.pod.node in world.nodes:
             movable = scope.is_ours(live) and scope.allows(mode, live.pod.namespace) and not _rests(live, scope, now)
             pods.append(live.pod if movable else _pinned(live.pod))
-    return a_snapshot(list(world.nodes.values()), pods, budgets=budgets)
+    sizes = gang_sizes or {}
+    sized = [msgspec.structs.replace(p, gang_size=sizes[p.gang]) if p.gang in sizes else p for p in pods]
+    return a_snapshot(list(world.nodes.values()), sized, budgets=budgets)
 
 
 def _rests(live: PodView, scope: Scope, now: float) -> bool:

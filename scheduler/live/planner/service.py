@@ -28,6 +28,7 @@ from scheduler.live.journal import Journal
 from scheduler.live.kube_objects import BUDGETS_PATH, NODES_PATH, PODS_PATH, LiveBudget, LiveNode, LivePod
 from scheduler.live.planner.budget import DisruptionBudget
 from scheduler.live.planner.executor import Limits
+from scheduler.live.planner.gangs import GangSizes
 from scheduler.live.planner.health import HealthServer
 from scheduler.live.planner.kube_api import PlannerApi
 from scheduler.live.planner.leader import Elector
@@ -53,6 +54,7 @@ class Planner:
         self.settings = settings
         self.identity = settings.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self.writes = PlannerApi(api)
+        self.gangs = GangSizes(api)
         self.world = World()
         self.budgets: dict[str, Budget] = {}
         self.inbox: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any] | None]] = queue.SimpleQueue()
@@ -236,10 +238,11 @@ class Planner:
         """Put the question to the solver, for the strongest mode first."""
         now = time.time()
         questions = []
+        budgets, sizes = list(self.budgets.values()), self.gangs.refresh(now)
         for mode in self.scope.modes():
             if purpose == "consolidate" or candidates(self.world, self.scope, mode):
                 try:
-                    snapshot = snapshot_for(self.world, list(self.budgets.values()), self.scope, mode, now)
+                    snapshot = snapshot_for(self.world, budgets, self.scope, mode, now, sizes)
                 except SnapshotError as error:
                     log.warning("no snapshot: %s", error)
                     return

@@ -11,6 +11,7 @@ from scheduler.core.snapshot import Node, Pod
 from scheduler.live.api import ApiError
 from scheduler.live.explain_live import from_journal, from_plans
 from scheduler.live.journal import Journal
+from scheduler.live.planner.gangs import GangSizes
 from scheduler.live.planner.kube_api import PlannerApi
 from scheduler.live.planner.leader import Elector
 from scheduler.live.planner.plan_resource import Plan, PlanMetadata, PlanStatus, StepStatus, encode_plan
@@ -228,6 +229,35 @@ def test_what_a_mode_may_not_touch_is_pinned_for_the_solver():
     snapshot = snapshot_for(world, [], scope, "auto", now=1000.0)
     pinned = {p.name for p in snapshot.pods if p.annotations.get(SAFE_TO_EVICT) == "false"}
     assert pinned == {"quiet", "young", "theirs"}
+
+
+def test_a_pod_groups_size_counts_more_than_what_its_pods_say():
+    world = a_world(a={"gang": "ns/ring", "gang_size": 2}, b={"gang": "ns/ring"}, c={})
+    snapshot = snapshot_for(world, [], Scope(mode="auto"), "auto", 0.0, {"ns/ring": 4})
+    assert {p.name: p.gang_size for p in snapshot.pods} == {"a": 4, "b": 4, "c": 0}
+
+
+def test_sizes_are_read_from_every_kind_of_pod_group_that_can_be_read():
+    class Groups:
+        asked = 0
+
+        def list_pages(self, path):
+            self.asked += 1
+            meta = {"metadata": {"namespace": "ns", "name": path.split("/")[2]}}
+            if "volcano" in path:
+                raise ApiError(403, "Forbidden", "no")
+            if "x-k8s" in path:
+                return [msgspec.json.encode({"items": [{**meta, "spec": {"minMember": 3}}]})]
+            if "v1beta1" in path:
+                spec = {"schedulingPolicy": {"gang": {"minCount": 5}}}
+                return [msgspec.json.encode({"items": [{**meta, "spec": spec}]})]
+            raise ApiError(404, "NotFound", "no")
+
+    api = Groups()
+    sizes = GangSizes(api)
+    assert sizes.refresh(0.0) == {"ns/scheduling.x-k8s.io": 3, "ns/scheduling.k8s.io": 5}
+    assert sizes.refresh(1.0) == {"ns/scheduling.x-k8s.io": 3, "ns/scheduling.k8s.io": 5}
+    assert api.asked == 6  # those that cannot be read are not asked again at once
 
 
 def an_answer(*steps, unplaced=()):
