@@ -40,7 +40,7 @@ class TimedOut(AssertionError):
     """What a test waited for did not happen in time."""
 
 
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 60, every_s: float = 0.1) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 120, every_s: float = 0.1) -> Any:
     """The condition's first true value. Raises TimedOut after timeout_s, with the last value or error.
 
     While the API server cannot be reached, or answers 5xx, the condition counts as not met.

@@ -176,7 +176,7 @@ class Cluster:
         """Node by name of each bound pod of the namespace."""
         return {p["metadata"]["name"]: p["spec"]["nodeName"] for p in self.pods(namespace) if p["spec"].get("nodeName")}
 
-    def wait_until_bound(self, namespace: str, count: int, timeout_s: float = 60) -> dict[str, str]:
+    def wait_until_bound(self, namespace: str, count: int, timeout_s: float = 120) -> dict[str, str]:
         """Return node by pod name when at least `count` pods of the namespace are bound. Raises TimedOut."""
         enough: dict[str, str] = wait_for(
             f"{count} pods bound in {namespace}",
@@ -185,7 +185,7 @@ class Cluster:
         )
         return enough
 
-    def wait_until_running(self, namespace: str, count: int, timeout_s: float = 60) -> list[Json]:
+    def wait_until_running(self, namespace: str, count: int, timeout_s: float = 120) -> list[Json]:
         """Return the Running pods of the namespace when there are at least `count`. Raises TimedOut."""
 
         def running() -> list[Json] | None:
@@ -195,7 +195,7 @@ class Cluster:
         enough: list[Json] = wait_for(f"{count} pods running in {namespace}", running, timeout_s)
         return enough
 
-    def wait_until_refused(self, namespace: str, name: str, timeout_s: float = 60) -> str:
+    def wait_until_refused(self, namespace: str, name: str, timeout_s: float = 120) -> str:
         """Return the scheduler's message when it says the pod is Unschedulable. Raises TimedOut."""
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         message: str = wait_for(f"{name} unschedulable", lambda: refusal(self.client.get(path)), timeout_s)

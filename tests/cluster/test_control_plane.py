@@ -96,7 +96,7 @@ def test_restart_of_the_api_server_is_survived(control_plane: ControlPlane, name
         control_plane.client.get("/readyz")
     control_plane.component["kube-apiserver"].start()
     control_plane.client.create(a_pod("after", namespace, scheduler="second"))
-    control_plane.wait_until_running(namespace, 2, timeout_s=60)
+    control_plane.wait_until_running(namespace, 2)
 
 
 def test_old_watch_gets_410_once_etcd_is_compacted_and_the_server_restarted(
@@ -134,7 +134,7 @@ def test_forgotten_node_is_tainted_and_a_remembered_one_used_again(control_plane
     control_plane.client.create(a_pod("p", namespace, scheduler="second"))
     assert "untolerated taint" in control_plane.wait_until_refused(namespace, "p")
     control_plane.remember_node(node)
-    control_plane.wait_until_bound(namespace, 1, timeout_s=60)
+    control_plane.wait_until_bound(namespace, 1)
 
 
 def test_pods_wait_as_long_as_their_annotations_say(control_plane: ControlPlane, namespace: str) -> None:
