@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.api_client import ApiFailure, wait_for
 from tests.cluster.component import free_port
-from tests.cluster.control_plane import Cluster
+from tests.cluster.control_plane import Cluster, ControlPlane
 from tests.cluster.objects import a_pod, a_priority_class
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,10 +147,11 @@ def test_a_refused_pod_of_high_priority_evicts_nobody(cluster: Cluster, namespac
     assert before <= {p["metadata"]["uid"] for p in cluster.pods(namespace) if "deletionTimestamp" not in p["metadata"]}
 
 
-def add_nodes(cluster: Cluster, extender: Extender, count: int, prefix: str, **node: Any) -> None:
-    """Nodes that the extender knows. A prefix for each test: pods of the one before may still be named on its nodes."""
+def add_nodes(cluster: Cluster, extender: Extender, count: int, prefix: str, **node: Any) -> list[str]:
+    """Nodes that the extender knows, by name. Each test has a prefix: pods of the one before may name its nodes."""
     names = cluster.add_nodes(count, prefix=prefix, **node)
     wait_for("the extender knows the nodes", lambda: extender.filter(names)["NodeNames"] == names)
+    return names
 
 
 def accepted(cluster: Cluster, pod: dict[str, Any]) -> bool:
@@ -171,3 +172,27 @@ def make_plan(cluster: Cluster, node: str, pod: str, requests: dict[str, int]) -
     cluster.client.post(path, plan)
     held = {"node": node, "pod": pod, "requests": requests, "expires": "2100-01-01T00:00:00Z"}
     cluster.client.patch(f"{path}/test-plan/status", {"status": {"phase": "Executing", "reservations": [held]}})
+
+
+def test_a_quiet_cluster_is_no_stale_cache(cluster: Cluster, extender: Extender) -> None:
+    until_s = time.monotonic() + 15.0  # longer than a cache without a sign of life is trusted
+    while time.monotonic() < until_s:
+        assert extender.is_ready()
+        time.sleep(0.25)
+    # Renewed every few seconds, and listed only once.
+    for kind in ("nodes", "pods"):
+        assert extender.metric(f'stowage_watch_lists_total{{kind="{kind}",reason="start"}}') == 1
+        assert extender.metric(f'stowage_watch_age_seconds{{kind="{kind}"}}') < 10
+        assert extender.metric(f'stowage_watch_failures_total{{kind="{kind}"}}') == 0
+
+
+def test_an_api_server_that_is_away_makes_answers_errors_until_it_is_back(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    extender = Extender(control_plane, stale_after_s=3.0, watch_renew_s=1)
+    names = add_nodes(control_plane, extender, 2, prefix="away")
+    control_plane.component["kube-apiserver"].kill()
+    wait_for("the cache is stale", lambda: "has not heard" in extender.filter(names)["Error"], timeout_s=20)
+    assert not extender.is_ready()
+    control_plane.component["kube-apiserver"].start()
+    wait_for("the cache is trusted again", lambda: extender.filter(names)["NodeNames"] == names)
