@@ -176,7 +176,7 @@ def _convert_all(
     """Convert every file that has no valid record yet; records in the order of the files."""
     sums = {folder: read_checksums(folder / "any") for folder in {file.path.parent for file in files}}
     wanted = {_record_path(staging, file) for file in files}
-    for stale in set(staging.parts.glob("*/*.json")) - wanted:
+    for stale in set(staging.parts.glob("*.json")) - wanted:
         stale.unlink()
     sizes = [file.path.stat().st_size for file in files]
     records: dict[int, PartRecord] = {}
@@ -373,4 +373,6 @@ def _publish(staging: _Staging, out: Path) -> None:
         else:
             out.rmdir()
     staging.trace.rename(out)
+    for record in staging.parts.glob("*.json"):  # first: a record says that its part is there
+        record.unlink()
     shutil.rmtree(staging.root, ignore_errors=True)

@@ -219,6 +219,24 @@ def test_kill_9_at_any_moment_leaves_nothing_and_the_repeat_succeeds(tmp_path: P
     assert killed > 5
 
 
+def test_import_killed_while_it_tidies_up_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = a_long_source(tmp_path / "source"), tmp_path / "trace"
+    remove = shutil.rmtree
+
+    def killed_half_way(folder: Path, **options: Any) -> None:
+        if folder == out.with_name("trace.partial"):
+            remove(folder / "parts" / "machines")
+            raise KeyboardInterrupt
+        remove(folder, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("traces.importer.shutil.rmtree", killed_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            import_trace("google2011", [source], out)
+    expected = open_trace(out).meta.digest
+    assert import_trace("google2011", [source], out, force=True).digest == expected
+
+
 def real_rows(locate: Callable[[str], Path], name: str, count: int = 60) -> bytes:
     with gzip.open(locate(f"google2011/{name}")) as stream:
         return b"".join(itertools.islice(stream, count))
