@@ -45,7 +45,6 @@ from scheduler.live.watch import RUNNING_PODS, Sink, Watcher
 log = logging.getLogger(__name__)
 STALE_S = 20.0
 MOST_POKES = 50
-BURST_S, LONGEST_TAKE_S = 0.004, 0.1
 
 
 class Planner:
@@ -164,13 +163,9 @@ class Planner:
         """Do what is in the inbox, waiting for the first of it."""
         try:
             change, done = self.inbox.get(timeout=wait_s) if wait_s else self.inbox.get_nowait()
-            ends = time.monotonic() + LONGEST_TAKE_S
             while True:
                 _settle(change, done)
-                if time.monotonic() > ends:
-                    return
-                # events come in bursts, and their thread hands over the next when it has the result of the last
-                change, done = self.inbox.get(timeout=BURST_S) if wait_s else self.inbox.get_nowait()
+                change, done = self.inbox.get_nowait()
         except queue.Empty:
             return
 

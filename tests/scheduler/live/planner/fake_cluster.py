@@ -337,8 +337,7 @@ class FakeApi:
                 term = NodeSelectorTerm(match_fields=[Requirement(key="metadata.name", operator="In", values=[node])])
                 required = NodeSelector(node_selector_terms=[term])
                 affinity = Affinity(node_affinity=NodeAffinity(required=required))
-            marks = {**known.pod.annotations, "stowage.dev/plan": plan}
-            pod = msgspec.structs.replace(known.pod, gates=[], affinity=affinity, annotations=marks)
+            pod = msgspec.structs.replace(known.pod, gates=[], affinity=affinity)
             self.cluster.store(replace(known, pod=pod))
 
         self._do("release", effect)
