@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from datetime import datetime
 
@@ -22,6 +23,11 @@ from tests.cluster.planning import (
     start_scheduler,
     wait_for_end,
     watched,
+)
+
+pytestmark = pytest.mark.skipif(
+    "STOWAGE_PLANNER_TESTS" not in os.environ,
+    reason="minutes long, and its waits need a calm machine: STOWAGE_PLANNER_TESTS=1 runs it",
 )
 
 
