@@ -16,7 +16,7 @@ KEPT = 8  # folders of other versions that stay, newest first
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("analytics", "scheduler", "traces")
-COMPILED = (b"numba", b"score_function")  # one of these stands in every file that is compiled
+COMPILED = (b"numba", b"score_function", b"compile")  # one of these stands in every file that is compiled
 
 
 def use_own_cache() -> None:

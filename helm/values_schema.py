@@ -127,7 +127,7 @@ def definitions() -> dict[str, Any]:
     found = {
         "resources": RESOURCES,
         "serve": settings_definition(settings_schema(ServeSettings), SERVE_DECIDED),
-        "planner": settings_definition(PlannerSettings.model_json_schema(), PLANNER_DECIDED),
+        "planner": settings_definition(settings_schema(PlannerSettings), PLANNER_DECIDED),
     }
     nested = {name: rules for entry in found.values() for name, rules in entry.pop("$defs", {}).items()}
     return found | nested

@@ -23,10 +23,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.compiled import compiled
 from traces.schema import AFTER_END_US, EVENTS
 
 STATES = ("UNSUBMITTED", "PENDING", "QUEUED", "RUNNING", "DEAD")
@@ -38,16 +38,6 @@ NOT_STATED = -1
 NO_TIME = -1
 NO_MACHINE = -(2**63)
 LARGEST_PERMUTED = 6  # events of one task in one microsecond that are permuted; more are taken greedily
-
-
-def compiled(function: Any) -> Any:
-    """Compile a function with numba and keep the machine code, where a cache directory can be written."""
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            raise
-        return numba.njit(function)
 
 
 def _transition_table() -> NDArray[np.int8]:
@@ -341,13 +331,13 @@ def record_facts(
     order: NDArray[np.int64],
     time_us: NDArray[np.int64],
     seat: NDArray[np.int64],
+    tasks: NDArray[np.void],
     priority: NDArray[np.int32],
     scheduling_class: NDArray[np.int8],
     cpu_milli: NDArray[np.int32],
     memory_mib: NDArray[np.int32],
     disk_mib: NDArray[np.int32],
     different_machines: NDArray[np.int8],
-    tasks: NDArray[np.void],
 ) -> None:
     """Remember the first value that each task states; of a snapshot's rows (time 0) the last.
 

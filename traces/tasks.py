@@ -81,7 +81,7 @@ def write_tasks(
         wrong = order[~legal]
         np.add.at(illegal, (before[~legal], chunk["event"][wrong], (chunk["missing"][wrong] >= 0).astype(int)), 1)
         facts = ("priority", "scheduling_class", "cpu_milli", "memory_mib", "disk_mib", "different_machines")
-        record_facts(order, chunk["time_us"], seat, *(chunk[name] for name in facts), tasks)
+        record_facts(order, chunk["time_us"], seat, tasks, *(chunk[name] for name in facts))
         alloc.see(seat, chunk["alloc"])
         closed = np.empty(order.size, ATTEMPT)
         ended = record_attempts(order, before, chunk["time_us"], seat, chunk["event"], chunk["machine"], tasks, closed)

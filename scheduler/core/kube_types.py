@@ -229,7 +229,6 @@ class PodStatus(Kube, frozen=True, kw_only=True):
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
     nominated_node_name: str | None = None
-    start_time: str | None = None
 
 
 class PodObject(Kube, frozen=True, kw_only=True):

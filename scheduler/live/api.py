@@ -34,7 +34,6 @@ JSON_PATCH: Final = "application/json-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 """Accept this to list names and versions only; a server that cannot sends whole objects."""
-APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _TOKEN_CHECK_S: Final = 10.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -415,11 +415,6 @@ class ClusterCache:
     def _tell(self, kind: str, key: str, before: Any, after: Any) -> None:
         for listener in self.listeners:
             listener(kind, key, before, after)
-
-    def pods_on(self, node: str) -> Iterator[PodState]:
-        """Pods that run on a node, or are assumed to."""
-        state = self.nodes.get(node)
-        return iter(()) if state is None else (self.pods[key] for key in state.pods)
 
 
 def owner_uid(pod: kube.PodObject) -> str:

@@ -93,7 +93,7 @@ class LiveBudget(kube.BudgetObject, frozen=True, kw_only=True):
 class Owner(kube.Kube, frozen=True, kw_only=True):
     """The controller a replacement pod will have."""
 
-    kind: str = ""
+    kind: str
     name: str = ""
     uid: str = ""
 
@@ -107,12 +107,12 @@ class Reservation(kube.Kube, frozen=True, kw_only=True):
     """
 
     node: str
+    requests: dict[str, int]
+    expires: str
     pod: str = ""
     uid: str = ""
     owner: Owner | None = None
     shape_hash: str = ""
-    requests: dict[str, int] = msgspec.field(default_factory=dict)
-    expires: str = ""
     hard: bool = False
 
 

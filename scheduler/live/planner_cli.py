@@ -36,12 +36,15 @@ def planner(
     show_schema: bool = typer.Option(False, "--schema", help="Print the JSON schema of the settings and end."),
 ) -> None:
     """Find room for waiting pods, and do what the mode allows; until it is told to stop."""
-    from scheduler.live.planner.settings import load_planner_settings, settings_json_schema
+    import json
+
+    from scheduler.live.planner.settings import PlannerSettings
+    from scheduler.live.settings import load_settings, settings_schema
 
     if show_schema:
-        typer.echo(settings_json_schema())
+        typer.echo(json.dumps(settings_schema(PlannerSettings), indent=2))
         return
-    settings = load_planner_settings(config or None)
+    settings = load_settings(PlannerSettings, config or None)
     import logging
     import signal
     import sys

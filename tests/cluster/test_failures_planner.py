@@ -14,17 +14,17 @@ import msgspec
 import pytest
 
 from scheduler.core.kube_types import LabelSelector
-from scheduler.core.snapshot import Budget, encode_snapshot
+from scheduler.core.snapshot import Budget, encode_snapshot, read_node
 from scheduler.live.api import Api, ApiError
 from scheduler.live.kube_objects import LiveNode, LivePod, ObjectList
 from scheduler.live.planner.budget import DisruptionBudget
-from scheduler.live.planner.executor import Limits
 from scheduler.live.planner.kube_api import PlannerApi
+from scheduler.live.planner.phases import Limits
 from scheduler.live.planner.plan_resource import PATH, Plan
 from scheduler.live.planner.proposal import Scope, candidates, make_plan, snapshot_for
 from scheduler.live.planner.runner import Runner
 from scheduler.live.planner.solver import Question, answer
-from scheduler.live.planner.world import World, node_of, view_of
+from scheduler.live.planner.world import World, view_of
 from tests.cluster.api_client import wait_for
 from tests.cluster.objects import a_pod
 from tests.cluster.planning import (
@@ -280,7 +280,7 @@ class Observed:
         for item in pods:
             self.world.put_pod(view_of(item, []))
         for item in nodes:
-            self.world.put_node(node_of(item))
+            self.world.put_node(read_node(item))
         self.runner.plans = {p.name: p for p in plans}
 
     def propose(self, namespace, allowed):

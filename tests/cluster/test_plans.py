@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from datetime import datetime
 
 import pytest
@@ -54,6 +55,8 @@ def test_in_auto_all_that_the_optimum_allows_runs_and_every_move_lands_where_pla
     fragment(control_plane, namespace, unavailable=unavailable)
     client = control_plane.client
     wait_for("wide pods refused", lambda: len(refused(client, namespace)) == 4)
+    on_node = Counter(p["spec"]["nodeName"] for p in running(client, namespace, "small"))
+    to_move = sum(sorted(on_node.values())[:3])  # the three nodes that are emptied with least harm
     with watched(control_plane, namespace, at_least=12 - unavailable) as checker:
         PlannerProcess(control_plane, rest_s=300)
         wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
@@ -71,7 +74,7 @@ def test_in_auto_all_that_the_optimum_allows_runs_and_every_move_lands_where_pla
         solved = seconds(plan["metadata"]["creationTimestamp"])
         assert seconds(plan["status"]["finishedAt"]) - solved <= 11  # creation times are whole seconds
     assert len(plans) == (1 if unavailable == 6 else 3)
-    assert moved == 6  # three nodes of two small pods each
+    assert moved == to_move  # 6 where the scheduler has spread them evenly
     assert len(checker.evicted) <= moved
     check_the_end(client)
 

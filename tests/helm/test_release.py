@@ -64,7 +64,7 @@ def test_the_image_has_the_same_versions_as_the_development_lock() -> None:
     image, everything = pins("requirements.image.lock"), pins("requirements.lock")
     assert image <= everything
     names = {pin.split("==")[0] for pin in image}
-    assert {"uvicorn", "msgspec", "ortools", "apscheduler", "kubernetes", "streamlit", "pyarrow"} <= names
+    assert {"httptools", "msgspec", "ortools", "apscheduler", "kubernetes", "streamlit", "pyarrow"} <= names
     assert not {"pytest", "mypy", "ruff", "hypothesis"} & names
 
 

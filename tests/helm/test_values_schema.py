@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from helm import values_schema
-from scheduler.live.planner.settings import load_planner_settings
+from scheduler.live.planner.settings import PlannerSettings
 from scheduler.live.settings import ServeSettings, load_settings
 from tests.helm.conftest import CHART, EVERYTHING, ROOT, Helm, Objects, Render
 
@@ -81,7 +81,7 @@ def test_what_is_rendered_is_what_the_commands_accept(render: Render, tmp_path: 
     given = {"budget_total": 3, "journal_keep_days": 7}
     objects = render({"planner": {"namespaces": {"shop": "auto"}, "settings": given}, "schedulerName": "batch"})
     file.write_text(objects["ConfigMap", "s-stowage-planner"]["data"]["planner.json"])
-    planner = load_planner_settings(str(file))
+    planner = load_settings(PlannerSettings, file)
     assert (planner.budget_total, planner.mode, planner.namespaces) == (3, "observe", {"shop": "auto"})
     assert planner.scheduler == scheduler_name(objects) == "batch"
     pod = objects["Deployment", "s-stowage-planner"]["spec"]["template"]["spec"]["containers"][0]

@@ -10,13 +10,12 @@ Events carry the task's version: whatever ends an attempt raises it, which voids
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, ParamSpec, TypeVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.compiled import compiled
 from traces.synth import calibration as cal
 from traces.synth.jobs import CRASHES, FOREVER, NEVER_US, RESTARTS
 
@@ -121,18 +120,12 @@ class Rows(NamedTuple):
     job_event: NDArray[np.int8]
 
 
-def jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function on first use, keep it on disk, and let other threads run meanwhile."""
-    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True)(function)
-    return compiled
-
-
 _PROBES, _PRODUCTION_PROBES = 48, 400  # production is placed at once, also where only few machines have room
 _PRODUCTION = cal.TIERS.index("production")
 _TIERS = len(cal.TIERS)
 
 
-@jit
+@compiled
 def draw(random: NDArray[np.uint64]) -> float:
     """Return the next number in (0, 1). Splitmix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     random[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -143,13 +136,13 @@ def draw(random: NDArray[np.uint64]) -> float:
     return (float(z >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
 
 
-@jit
+@compiled
 def pack(kind: int, extra: int, place: int) -> int:
     """Pack an event: 4 bits of kind, 28 of version or position, 31 of slot or job."""
     return (kind << 59) | ((extra & 0xFFFFFFF) << 31) | place
 
 
-@jit
+@compiled
 def push(s: State, us: int, what: int) -> None:
     at = s.counts[HEAP]
     s.counts[HEAP] = at + 1
@@ -164,7 +157,7 @@ def push(s: State, us: int, what: int) -> None:
     s.heap_what[at] = what
 
 
-@jit
+@compiled
 def drop_first(s: State) -> None:
     last = s.counts[HEAP] - 1
     s.counts[HEAP] = last
@@ -183,7 +176,7 @@ def drop_first(s: State) -> None:
     s.heap_what[at] = what
 
 
-@jit
+@compiled
 def emit(s: State, rows: Rows, us: int, job: int, index: int, machine: int, event: int) -> None:
     at = s.counts[ROWS]
     rows.us[at] = us
@@ -194,7 +187,7 @@ def emit(s: State, rows: Rows, us: int, job: int, index: int, machine: int, even
     s.counts[ROWS] = at + 1
 
 
-@jit
+@compiled
 def emit_job(s: State, rows: Rows, us: int, job: int, event: int) -> None:
     at = s.counts[JOB_ROWS]
     rows.job_us[at] = us
@@ -203,7 +196,7 @@ def emit_job(s: State, rows: Rows, us: int, job: int, event: int) -> None:
     s.counts[JOB_ROWS] = at + 1
 
 
-@jit
+@compiled
 def draw_delay_us(s: State, job: int, again: bool) -> int:
     """Draw a wait from SUBMIT to SCHEDULE. Half of a job's first attempts wait alike, so that jobs start in bursts."""
     u = draw(s.random)
@@ -219,7 +212,7 @@ def draw_delay_us(s: State, job: int, again: bool) -> int:
     return int(np.exp(log_s) * 1e6)
 
 
-@jit
+@compiled
 def find_machine(s: State, job: int) -> int:
     """Return a machine with room for one task of the job, the emptier of the first two found; -1 if none is found."""
     kind = s.job_constraint[job]
@@ -243,7 +236,7 @@ def find_machine(s: State, job: int) -> int:
     return best
 
 
-@jit
+@compiled
 def start_task(s: State, us: int, job: int, slot: int, machine: int) -> None:
     """Put a pending task on a machine and schedule the end of its attempt."""
     s.used_cpu[machine] += s.job_cpu[job]
@@ -284,7 +277,7 @@ def start_task(s: State, us: int, job: int, slot: int, machine: int) -> None:
     push(s, end_us, pack(ending, s.task_version[slot], slot))
 
 
-@jit
+@compiled
 def leave_machine(s: State, job: int, slot: int) -> None:
     machine = s.task_machine[slot]
     s.used_cpu[machine] -= s.job_cpu[job]
@@ -295,7 +288,7 @@ def leave_machine(s: State, job: int, slot: int) -> None:
         s.taken[spread, machine >> 6] &= ~(np.uint64(1) << np.uint64(machine & 63))
 
 
-@jit
+@compiled
 def size_class(tasks: int) -> int:
     size = 0
     while (1 << size) < tasks:
@@ -303,7 +296,7 @@ def size_class(tasks: int) -> int:
     return size
 
 
-@jit
+@compiled
 def open_job(s: State, job: int) -> int:
     """Give a job its task slots and, where it needs one, its row of taken machines; DONE, or what ran out."""
     size = size_class(s.job_tasks[job])
@@ -332,7 +325,7 @@ def open_job(s: State, job: int) -> int:
     return DONE
 
 
-@jit
+@compiled
 def close_job(s: State, rows: Rows, us: int, job: int, event: int) -> None:
     emit_job(s, rows, us, job, event)
     s.job_state[job] = ENDED
@@ -344,7 +337,7 @@ def close_job(s: State, rows: Rows, us: int, job: int, event: int) -> None:
         s.counts[FREE_SPREAD] += 1
 
 
-@jit
+@compiled
 def submit_tasks(s: State, rows: Rows, us: int, job: int, index: int) -> None:
     """Submit a job's tasks from `index` on, one step apart, until another event comes first or the rows are full."""
     slot = s.job_slot[job]
@@ -363,7 +356,7 @@ def submit_tasks(s: State, rows: Rows, us: int, job: int, index: int) -> None:
             return
 
 
-@jit
+@compiled
 def stop_tasks(s: State, rows: Rows, us: int, job: int, index: int) -> None:
     """Kill (or give up) what is left of a job from task `index` on, in the same manner; the last one ends the job."""
     if s.job_state[job] == ENDED:
@@ -390,7 +383,7 @@ def stop_tasks(s: State, rows: Rows, us: int, job: int, index: int) -> None:
             return
 
 
-@jit
+@compiled
 def try_task(s: State, rows: Rows, us: int, slot: int) -> None:
     job = s.task_job[slot]
     machine = find_machine(s, job)
@@ -405,7 +398,7 @@ def try_task(s: State, rows: Rows, us: int, slot: int) -> None:
     start_task(s, us, job, slot, machine)
 
 
-@jit
+@compiled
 def end_attempt(s: State, rows: Rows, us: int, slot: int, event: int) -> None:
     job = s.task_job[slot]
     emit(s, rows, us, job, slot - s.job_slot[job], s.task_machine[slot], event)
@@ -424,7 +417,7 @@ def end_attempt(s: State, rows: Rows, us: int, slot: int, event: int) -> None:
             close_job(s, rows, us, job, event)
 
 
-@jit
+@compiled
 def submit_again(s: State, rows: Rows, us: int, slot: int) -> None:
     job = s.task_job[slot]
     emit(s, rows, us, job, slot - s.job_slot[job], -1, SUBMIT)
@@ -432,7 +425,7 @@ def submit_again(s: State, rows: Rows, us: int, slot: int) -> None:
     push(s, us + draw_delay_us(s, job, True), pack(TRY, s.task_version[slot], slot))
 
 
-@jit
+@compiled
 def change_machine(s: State, us: int, machine: int, code: int) -> None:
     """Take a machine up or down; what runs on one that goes is evicted within milliseconds."""
     if code == 0:
@@ -447,7 +440,7 @@ def change_machine(s: State, us: int, machine: int, code: int) -> None:
                 evict_us += s.tuning.evict_step_us
 
 
-@jit
+@compiled
 def advance(s: State, rows: Rows, until_us: int) -> int:
     """Run up to (excluding) `until_us`, filling `rows`. Returns DONE, or what ran out; call again after making room."""
     while True:
@@ -492,7 +485,7 @@ def advance(s: State, rows: Rows, until_us: int) -> int:
             end_attempt(s, rows, us, place, kind)
 
 
-@jit
+@compiled
 def announce(s: State, first: int, submit_us: NDArray[np.int64], stop_us: NDArray[np.int64]) -> None:
     """Put the arrivals and the stops of jobs from `first` on among the coming events."""
     for job in range(len(submit_us)):
@@ -501,7 +494,7 @@ def announce(s: State, first: int, submit_us: NDArray[np.int64], stop_us: NDArra
             push(s, stop_us[job], pack(STOP, 0, first + job))
 
 
-@jit
+@compiled
 def settle(s: State, us: int, first: int, last: int) -> tuple[int, int]:
     """Start jobs `first` to `last` (excluded) at once, as part of a snapshot; those that find no machine stay pending.
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.synth.engine import INCOMPLETE_SUBMIT, Rows, jit
+from traces.compiled import compiled
+from traces.synth.engine import INCOMPLETE_SUBMIT, Rows
 from traces.synth.jobs import Jobs
 from traces.synth.machines import CONSTRAINTS, hash_text
 
@@ -126,7 +127,7 @@ def attribute_text(seed: int, name: str, value: object) -> str:
     return text if text.lstrip("-").isdigit() else hash_text(seed, "value", name, text)
 
 
-@jit
+@compiled
 def _put_int(out: Bytes, at: int, value: int) -> int:
     if value == 0:
         out[at] = _ZERO
@@ -146,14 +147,14 @@ def _put_int(out: Bytes, at: int, value: int) -> int:
     return end
 
 
-@jit
+@compiled
 def _put_tail(out: Bytes, at: int, tail: Bytes, length: int) -> int:
     for byte in range(length):
         out[at + byte] = tail[byte]
     return at + length
 
 
-@jit
+@compiled
 def _format_tasks(
     out: Bytes,
     us: Integers,
@@ -199,7 +200,7 @@ def _format_tasks(
     return at
 
 
-@jit
+@compiled
 def _format_jobs(
     out: Bytes, us: Integers, job: Integers, event: Integers, job_id: Integers, tails: Bytes, lengths: Integers
 ) -> int:
@@ -216,7 +217,7 @@ def _format_jobs(
     return at
 
 
-@jit
+@compiled
 def _format_constraints(
     out: Bytes, us: Integers, job_id: Integers, index: Integers, term: Integers, tails: Bytes, lengths: Integers
 ) -> int:

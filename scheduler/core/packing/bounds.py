@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.core.packing.compiled import compiled
+from scheduler.core.compiled import compiled
 from scheduler.core.packing.problem import Ints
 
 STEPS = 64  # weights tried between two resources; more did not change a bound on the benchmark

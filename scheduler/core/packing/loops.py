@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.core.packing.compiled import compiled
+from scheduler.core.compiled import compiled
 from scheduler.core.packing.problem import Bools, Ints, Small
 
 OUT = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.core.packing.compiled import compiled
+from scheduler.core.compiled import compiled
 from scheduler.core.packing.problem import Ints
 
 

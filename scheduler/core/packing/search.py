@@ -92,7 +92,7 @@ class Search(Questions):
         self.consider(add_waiting(self.problem, self.book, self.assign, tier), tier)
         proof = Proof(self.first_bound(tier))
         asked_already = False
-        picker = _Targets(self.placed(tier))
+        picker = _Targets()
         attempt: Attempt | None = None
         tries, rounds = 0, 0
         while self.placed(tier) < proof.bound and self.meter.elapsed() < deadline:
@@ -184,8 +184,6 @@ class Search(Questions):
             int(rng.integers(1 << 30)),
         )
         weight, hot, cold = TEMPERS[min(picker.failures, len(TEMPERS) - 1)]
-        if not picker.is_gentle:
-            weight = min(weight, 0.004)
         return Attempt(
             shuffle,
             self.problem.allowed,
@@ -351,12 +349,10 @@ QUIET = ((0.03, 0.012, 0.002), (0.05, 0.010, 0.002), (0.02, 0.008, 0.001), (0.1,
 class _Targets:
     """How many more pods to ask of the next attempt: many while it goes well, one at a time near the limit."""
 
-    def __init__(self, placed: int) -> None:
+    def __init__(self) -> None:
         self.careful = False
         self.failures = 0
         self.effort = 1.0
-        self.is_gentle = True
-        del placed
 
     def next_step(self, placed: int, bound: int) -> int:
         gap = bound - placed

@@ -85,22 +85,10 @@ class Policy:
 
 
 def score_function(function: Callable[..., float]) -> Callable[..., float]:
-    """Compile a score with the signature every policy shares; the machine code is kept in numba's cache directory.
+    """Compile a score with the signature every policy shares."""
+    from scheduler.core.compiled import compile_with
 
-    Where no directory can be written (a read-only root without NUMBA_CACHE_DIR) it is compiled anew in each process.
-    """
-    from numba import njit
-
-    def compile_score(cache: bool) -> Callable[..., float]:
-        compiled: Callable[..., float] = njit(SCORE_SIGNATURE, cache=cache, error_model="numpy")(function)
-        return compiled
-
-    try:
-        return compile_score(cache=True)
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            raise
-        return compile_score(cache=False)
+    return compile_with(function, SCORE_SIGNATURE, error_model="numpy")
 
 
 _BUILT_IN: Final = {

@@ -28,8 +28,8 @@ from scheduler.live.kube_objects import POKE_ANNOTATION
 from scheduler.live.planner.actions import Action, Evict, Nominate, Poke, Refusal, Replace, Touch
 from scheduler.live.planner.budget import DisruptionBudget, Spending
 from scheduler.live.planner.outlook import what_changed
+from scheduler.live.planner.phases import ENDED, Limits, begin, finished, is_over, request_to_stop
 from scheduler.live.planner.plan_resource import (
-    Phase,
     Plan,
     PlanStatus,
     State,
@@ -45,27 +45,9 @@ from scheduler.live.planner.reservations import reservations_of
 from scheduler.live.planner.steer import destination, pinned_to, steer
 from scheduler.live.planner.world import PodView, Rooms, World, node_fault
 
-ENDED = frozenset({"bound", "skipped", "failed"})
 UNDER_WAY = frozenset({"evicting", "evicted", "placed"})
 STOPPING = "Stopping"
 VIEW_AGE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How patient the executor is; seconds. at_once: evictions under way at the same time."""
-
-    at_once: int = 10
-    eviction_s: float = 120.0
-    replacement_s: float = 60.0
-    bind_s: float = 60.0
-    plan_s: float = 900.0
-    drain_s: float = 30.0
-    reservation_s: float = 60.0
-    first_retry_s: float = 0.5
-    longest_retry_s: float = 15.0
-    steer_every_s: float = 2.0
-    may_nominate: bool = True
 
 
 @dataclass(slots=True)
@@ -81,11 +63,6 @@ def is_newer(version: str, than: str) -> bool:
     if version.isdigit() and than.isdigit():
         return int(version) > int(than)
     return version != than
-
-
-def is_over(spec: StepSpec, status: StepStatus) -> bool:
-    """Whether nothing more happens to the step."""
-    return status.state in ENDED or (spec.action == "evict" and status.state == "evicted")
 
 
 def reconcile(
@@ -106,7 +83,7 @@ def reconcile(
     if not _is_well_formed(plan):
         return Turn(finished(plan.status, "Failed", "Malformed", "its steps are not numbered 0, 1, 2, ... alike", now))
     if plan.status.phase != "Executing" or len(plan.status.steps) != len(plan.spec.steps):
-        return Turn(_begin(plan, world, now, limits, budget, spent))
+        return Turn(begin(plan, world, now, limits, budget, spent))
     return _Execution(plan, world, now, limits, budget, spent, refusals or {}).turn()
 
 
@@ -115,62 +92,6 @@ def _is_well_formed(plan: Plan) -> bool:
     numbers = list(range(len(plan.spec.steps)))
     states = [step.index for step in plan.status.steps]
     return [step.index for step in plan.spec.steps] == numbers and states in ([], numbers)
-
-
-def request_to_stop(plan: Plan) -> tuple[str, str] | None:
-    """Whether a person wants the plan to stop: (reason, sentence)."""
-    if plan.metadata.deletion_timestamp is not None:
-        return "Deleted", "the Plan was deleted"
-    if plan.spec.stopped:
-        return "StoppedByUser", "spec.stopped was set"
-    return None
-
-
-def _begin(
-    plan: Plan, world: World, now: float, limits: Limits, budget: DisruptionBudget, spent: Spending
-) -> PlanStatus:
-    """From Proposed or Waiting to Executing, if it may begin."""
-    status = msgspec.structs.replace(plan.status, observed_generation=plan.metadata.generation)
-    stop = request_to_stop(plan)
-    if stop is not None:
-        return finished(status, "Stopped", *stop, now)
-    total = len(plan.spec.steps)
-    status = msgspec.structs.replace(status, progress=f"0/{total}")
-    status = with_condition(status, "Proposed", "True", "Solved", plan.spec.summary, now)
-    if plan.spec.mode == "observe":
-        return msgspec.structs.replace(status, phase="Proposed", message="mode observe: nothing is carried out")
-    if plan.spec.mode == "approve" and not plan.spec.approved:
-        status = with_condition(status, "Approved", "False", "AwaitingApproval", "set spec.approved to begin", now)
-        return msgspec.structs.replace(status, phase="Waiting", message="waits for approval")
-    reason = "ModeAuto" if plan.spec.mode == "auto" else "ApprovedByUser"
-    status = with_condition(status, "Approved", "True", reason, "", now)
-    fresh = [StepStatus(index=s.index, state="pending", time=stamp(now)) for s in plan.spec.steps]
-    changed = what_changed(plan.spec.steps, fresh, world)
-    if changed is not None:
-        return finished(status, "Stopped", *changed, now)
-    wanted = [s.namespace for s in plan.spec.steps if s.action != "place"]
-    refusal = spent.refusal(budget, wanted, now)
-    if refusal is not None:
-        if spent.is_hopeless(budget, wanted):
-            return finished(status, "Stopped", "ExceedsBudget", f"{refusal}: more than a whole window allows", now)
-        status = with_condition(status, "Executing", "False", "BudgetExhausted", refusal, now)
-        return msgspec.structs.replace(status, phase="Waiting", message=f"waits for the disruption budget: {refusal}")
-    status = with_condition(status, "Executing", "True", "Started", "", now)
-    status = msgspec.structs.replace(status, phase="Executing", message="", steps=fresh, started_at=stamp(now))
-    held = reservations_of(plan.spec.steps, fresh, world, stamp(now + limits.reservation_s), is_stopping=False)
-    return msgspec.structs.replace(status, reservations=held)
-
-
-def finished(status: PlanStatus, phase: Phase, reason: str, message: str, now: float) -> PlanStatus:
-    """The status of a plan that ends now; nothing stays reserved."""
-    status = with_condition(status, "Complete", "True" if phase == "Succeeded" else "False", reason, message, now)
-    if condition(status, "Executing") is not None:
-        status = with_condition(status, "Executing", "False", reason, message, now)
-    if phase == "Stopped":
-        status = with_condition(status, "Stopped", "True", reason, message, now)
-    return msgspec.structs.replace(
-        status, phase=phase, message=f"{reason}: {message}"[:2000], reservations=[], finished_at=stamp(now)
-    )
 
 
 class _Execution:

@@ -15,13 +15,11 @@ from typing import Any, Literal
 import msgspec
 
 from scheduler.core.kube_types import Kube
+from scheduler.live.kube_objects import DOMAIN, PLANS_PATH, TERMINAL_PLAN_PHASES, Owner, Reservation
 
-GROUP = "stowage.dev"
-VERSION = "v1alpha1"
-PLURAL = "plans"
-API_VERSION = f"{GROUP}/{VERSION}"
-PATH = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
-FINALIZER = "stowage.dev/plan"
+API_VERSION = f"{DOMAIN}/v1alpha1"
+PATH = PLANS_PATH
+FINALIZER = f"{DOMAIN}/plan"
 MAX_STEPS = 500  # what fits an object of the API server with room to spare, and a person's patience
 MAX_UNPLACED = 200
 
@@ -29,15 +27,7 @@ Mode = Literal["observe", "approve", "auto"]
 Phase = Literal["Proposed", "Waiting", "Executing", "Succeeded", "Stopped", "Failed", "Superseded"]
 Action = Literal["move", "place", "evict"]
 State = Literal["pending", "evicting", "evicted", "placed", "bound", "skipped", "failed"]
-FINISHED: frozenset[str] = frozenset({"Succeeded", "Stopped", "Failed", "Superseded"})
-
-
-class Owner(Kube, frozen=True, kw_only=True):
-    """The controller that will replace the pod."""
-
-    kind: str
-    name: str = ""
-    uid: str = ""
+FINISHED = TERMINAL_PLAN_PHASES
 
 
 class StepSpec(Kube, frozen=True, kw_only=True):
@@ -146,22 +136,6 @@ class StepStatus(Kube, frozen=True, kw_only=True):
     known: list[str] = msgspec.field(default_factory=list)
     replacement: str = ""
     replacement_uid: str = ""
-
-
-class Reservation(Kube, frozen=True, kw_only=True):
-    """Room on a node kept for one pod: named (namespace/name, uid), or the next one of this owner and shape.
-
-    hard: the pod it is for is refused elsewhere until `expires`.
-    """
-
-    node: str
-    requests: dict[str, int]
-    expires: str
-    pod: str = ""
-    uid: str = ""
-    owner: Owner | None = None
-    shape_hash: str = ""
-    hard: bool = False
 
 
 class PlanStatus(Kube, frozen=True, kw_only=True):

@@ -10,13 +10,12 @@ import msgspec
 
 from scheduler.core.packing.pins import SAFE_TO_EVICT
 from scheduler.core.snapshot import Budget, Pod, Snapshot, a_snapshot, encode_snapshot
-from scheduler.live.kube_objects import PLAN_ANNOTATION
+from scheduler.live.kube_objects import PLAN_ANNOTATION, Owner
 from scheduler.live.planner.plan_resource import (
     MAX_STEPS,
     MAX_UNPLACED,
     Gain,
     Mode,
-    Owner,
     Plan,
     PlanBudget,
     PlanMetadata,

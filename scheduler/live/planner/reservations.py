@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scheduler.live.kube_objects import Reservation
 from scheduler.live.planner.outlook import pod_of
-from scheduler.live.planner.plan_resource import Reservation, StepSpec, StepStatus
+from scheduler.live.planner.plan_resource import StepSpec, StepStatus
 from scheduler.live.planner.steer import destination
 from scheduler.live.planner.world import Rooms, World
 

@@ -14,7 +14,8 @@ from scheduler.live.api import ApiError
 from scheduler.live.kube_objects import PLAN_ANNOTATION, POKE_ANNOTATION
 from scheduler.live.planner.actions import Action, Evict, Nominate, Poke, Refusal, Release, Replace, Touch
 from scheduler.live.planner.budget import DisruptionBudget, spent_by
-from scheduler.live.planner.executor import Limits, finished, is_newer, reconcile
+from scheduler.live.planner.executor import is_newer, reconcile
+from scheduler.live.planner.phases import Limits, finished
 from scheduler.live.planner.plan_resource import FINALIZER, Plan, stamp
 from scheduler.live.planner.world import PodView, World
 

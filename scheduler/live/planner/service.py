@@ -22,16 +22,16 @@ import msgspec
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped, unused-ignore]
 from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped, unused-ignore]
 
-from scheduler.core.snapshot import Budget, Snapshot, SnapshotError, encode_snapshot
+from scheduler.core.snapshot import Budget, Snapshot, SnapshotError, encode_snapshot, read_node
 from scheduler.live.api import Api, ApiError
 from scheduler.live.journal import Journal
 from scheduler.live.kube_objects import BUDGETS_PATH, NODES_PATH, PODS_PATH, LiveBudget, LiveNode, LivePod
 from scheduler.live.planner.budget import DisruptionBudget
-from scheduler.live.planner.executor import Limits
 from scheduler.live.planner.gangs import GangSizes
 from scheduler.live.planner.health import HealthServer
 from scheduler.live.planner.kube_api import PlannerApi
 from scheduler.live.planner.leader import Elector
+from scheduler.live.planner.phases import Limits
 from scheduler.live.planner.plan_resource import PATH, Mode, Plan, seconds_of
 from scheduler.live.planner.proposal import Scope, candidates, is_same, make_plan, snapshot_for
 from scheduler.live.planner.records import Recorder
@@ -39,7 +39,7 @@ from scheduler.live.planner.runner import Runner, poke_annotations
 from scheduler.live.planner.settings import PlannerSettings
 from scheduler.live.planner.solver import Answer, Question, Solver, SolverFailed
 from scheduler.live.planner.trigger import Trigger
-from scheduler.live.planner.world import Rooms, World, node_of, view_of
+from scheduler.live.planner.world import Rooms, World, view_of
 from scheduler.live.watch import RUNNING_PODS, Sink, Watcher
 
 log = logging.getLogger(__name__)
@@ -177,6 +177,14 @@ class Planner:
                 log.error("pod=%s left out: %s", item.key, error)
                 self.world.drop_pod(item.key)
 
+        def put_node(item: LiveNode) -> None:
+            name = item.metadata.name
+            try:
+                self.world.put_node(read_node(item, "node"))
+            except ValueError as error:
+                log.error("node=%s left out: %s", name, error)
+                self.world.drop_node(name)
+
         def put_budget(item: LiveBudget) -> None:
             meta = item.metadata
             self.budgets[f"{meta.namespace}/{meta.name}"] = Budget(
@@ -187,7 +195,7 @@ class Planner:
             )
 
         return [
-            Sink("nodes", NODES_PATH, LiveNode, lambda node: self.world.put_node(node_of(node)), self.world.drop_node),
+            Sink("nodes", NODES_PATH, LiveNode, put_node, self.world.drop_node),
             Sink("pods", PODS_PATH, LivePod, put_pod, self.world.drop_pod, {"fieldSelector": RUNNING_PODS}),
             Sink("plans", PATH, Plan, self.runner.put_plan, self.runner.drop_plan),
             Sink("budgets", BUDGETS_PATH, LiveBudget, put_budget, lambda key: _forget(self.budgets, key)),

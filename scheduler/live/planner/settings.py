@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from scheduler.live.planner.plan_resource import Mode
+from scheduler.live.settings import LogLevel, Settings
 
 
-class PlannerSettingsError(ValueError):
-    """Bad settings, all of them at once."""
+class PlannerSettings(Settings):
+    """See the module."""
 
-    exit_code = 2
-
-
-class PlannerSettings(BaseModel):
-    """See the module; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="STOWAGE_PLANNER_", extra="forbid", frozen=True)
 
     mode: Mode = Field("observe", description="observe: propose only. approve: wait for a person. auto: carry out.")
     namespaces: dict[str, Mode] = Field({}, description="Mode of single namespaces, instead of `mode`.")
@@ -56,28 +48,4 @@ class PlannerSettings(BaseModel):
     journal_flush_s: float = Field(60.0, gt=0, description="Write a segment of the journal this often.")
     journal_keep_days: float = Field(30.0, gt=0, description="Segments older than this are deleted.")
     journal_mib: int = Field(1024, ge=1, description="The oldest segments beyond this size are deleted.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
-
-
-def load_planner_settings(path: str | None, **overrides: Any) -> PlannerSettings:
-    """Settings from a JSON or YAML file; overrides win. PlannerSettingsError lists all that is wrong."""
-    values: Any = {}
-    if path:
-        import yaml  # type: ignore[import-untyped, unused-ignore]
-
-        try:
-            values = yaml.safe_load(Path(path).read_bytes()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise PlannerSettingsError(f"{path}: {error}") from error
-    if not isinstance(values, dict):
-        raise PlannerSettingsError(f"{path}: a mapping of settings is wanted")
-    try:
-        return PlannerSettings(**{**values, **overrides})
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise PlannerSettingsError(f"{path or 'settings'}: {wrong}") from error
-
-
-def settings_json_schema() -> str:
-    """The JSON schema of the settings."""
-    return json.dumps(PlannerSettings.model_json_schema(), indent=2)
+    log_level: LogLevel = Field("info", description="Least level that is logged.")

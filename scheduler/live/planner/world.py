@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from scheduler.core.packing.selectors import affinity_accepts, untolerated
-from scheduler.core.requests import amounts_of
 from scheduler.core.snapshot import Node, Pod, PriorityClass, read_pod
-from scheduler.live.kube_objects import HOLD_GATE, LiveNode, LivePod, shape_hash
+from scheduler.live.kube_objects import HOLD_GATE, LivePod, shape_hash
 from scheduler.live.planner.plan_resource import seconds_of
 
 
@@ -70,20 +67,6 @@ def view_of(item: LivePod, classes: list[PriorityClass], gang_sizes: dict[str, i
         unschedulable_since=since,
         why_unschedulable=refused.message if refused else "",
         shape=shape_hash(item),
-    )
-
-
-def node_of(item: LiveNode) -> Node:
-    """The snapshot's view of a node object."""
-    conditions = {c.type: c.status for c in item.status.conditions or ()}
-    amounts = item.status.allocatable if item.status.allocatable is not None else item.status.capacity
-    return Node(
-        name=item.metadata.name,
-        allocatable=amounts_of(amounts, f"node {item.metadata.name}: status.allocatable"),
-        labels=item.metadata.labels or {},
-        taints=item.spec.taints or [],
-        unschedulable=bool(item.spec.unschedulable),
-        ready=conditions.get("Ready", "True") == "True",
     )
 
 
@@ -213,17 +196,3 @@ def node_fault(node: Node | None, pod: Pod | None) -> tuple[str, str] | None:
     if not affinity_accepts(pod, node):
         return "NodeRelabelled", "its labels no longer match the pod's node selector or affinity"
     return None
-
-
-_pod_decoder = msgspec.json.Decoder(LivePod)
-_node_decoder = msgspec.json.Decoder(LiveNode)
-
-
-def decode_pod(data: bytes | msgspec.Raw, classes: list[PriorityClass], sizes: dict[str, int] | None = None) -> PodView:
-    """A live pod from the API server's JSON."""
-    return view_of(_pod_decoder.decode(data), classes, sizes)
-
-
-def decode_node(data: bytes | msgspec.Raw) -> Node:
-    """A node from the API server's JSON."""
-    return node_of(_node_decoder.decode(data))

@@ -26,6 +26,9 @@ def a_node(name: str, *, cpu: str = "8", memory: str = "32Gi", gpus: int = 0, po
     }  # fmt: skip
 
 
+RS_1 = {"kind": "ReplicaSet", "uid": "rs-1"}
+
+
 def a_pod(
     name: str, *, node: str = "", cpu: str | None = "1", memory: str | None = "1Gi", gpus: int = 0, **rest: Any
 ) -> Object:

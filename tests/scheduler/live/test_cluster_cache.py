@@ -16,7 +16,7 @@ from scheduler.live.cluster_cache import ClusterCache
 from scheduler.live.feed import Expired, Feed, compare_versions
 from scheduler.live.kube_objects import LiveNode, LivePlan, LivePod, shape_hash
 from scheduler.live.watch import cache_sinks
-from tests.scheduler.live.api_world import World, a_node, a_plan, a_pod, a_reservation
+from tests.scheduler.live.api_world import RS_1, World, a_node, a_plan, a_pod, a_reservation
 
 KINDS = ("nodes", "pods", "plans")
 HISTORIES = int(os.environ.get("STOWAGE_HISTORIES", "300"))
@@ -77,7 +77,7 @@ def play(world: World, what: str, a: int, b: int) -> None:
     elif what == "drop-pod":
         world.delete("pods", pod)
     elif what == "plan":
-        held = [a_reservation(f"n{b}", pod=pod, hard=b == 1), a_reservation("n0", owner={"uid": "rs-1"}, shapeHash="x")]
+        held = [a_reservation(f"n{b}", pod=pod, hard=b == 1), a_reservation("n0", owner=RS_1, shapeHash="x")]
         world.put("plans", a_plan(f"q{a % 2}", held, phase=("Executing", "Succeeded")[b == 4]))
     elif what == "drop-plan":
         world.delete("plans", f"q{a % 2}")

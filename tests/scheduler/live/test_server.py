@@ -18,7 +18,7 @@ from scheduler.live.kube_objects import LiveNode, LivePlan, LivePod, shape_hash
 from scheduler.live.scoring import scorer
 from scheduler.live.server import Clocks, Extender
 from scheduler.live.settings import ServeSettings
-from tests.scheduler.live.api_world import Object, a_node, a_plan, a_pod, a_reservation
+from tests.scheduler.live.api_world import RS_1, Object, a_node, a_plan, a_pod, a_reservation
 
 
 @dataclass
@@ -204,7 +204,7 @@ def test_a_reservation_keeps_one_place_for_a_pod(bench: Bench) -> None:
 def test_a_replacement_is_known_by_owner_and_shape(bench: Bench) -> None:
     mine = a_pod("web-x7", cpu="7", owner="rs-1")
     shape = shape_hash(msgspec.convert(mine, LivePod))
-    bench.plan(a_reservation("n0", owner={"uid": "rs-1"}, shapeHash=shape, requests={"cpu": 7000}))
+    bench.plan(a_reservation("n0", owner=RS_1, shapeHash=shape, requests={"cpu": 7000}))
     assert bench.filter(mine, "n0")[0] == ["n0"]
     assert bench.filter(a_pod("web-x8", cpu="6", owner="rs-1"), "n0")[0] == []  # another shape
     assert bench.filter(a_pod("web-x7", cpu="7", owner="rs-2"), "n0")[0] == []  # another owner
@@ -213,7 +213,7 @@ def test_a_replacement_is_known_by_owner_and_shape(bench: Bench) -> None:
 def test_one_replacement_takes_one_of_two_reservations(bench: Bench) -> None:
     mine = a_pod("web-x7", cpu="4", owner="rs-1")
     shape = shape_hash(msgspec.convert(mine, LivePod))
-    held = a_reservation("n0", owner={"uid": "rs-1"}, shapeHash=shape, requests={"cpu": 4000})
+    held = a_reservation("n0", owner=RS_1, shapeHash=shape, requests={"cpu": 4000})
     bench.plan(held, held)
     assert bench.filter(mine, "n0")[0] == ["n0"]
     bench.pod("foreign", node="n0", cpu="1")

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from scheduler.live.kube_objects import Owner
 from scheduler.live.planner.budget import DisruptionBudget
-from scheduler.live.planner.executor import Limits
-from scheduler.live.planner.plan_resource import Owner, PlanSpec, SnapshotRef, StepSpec
+from scheduler.live.planner.phases import Limits
+from scheduler.live.planner.plan_resource import PlanSpec, SnapshotRef, StepSpec
 from scheduler.live.planner.runner import Runner
 from scheduler.live.planner.world import World
 from tests.scheduler.live.planner.fake_cluster import FakeApi, FakeCluster

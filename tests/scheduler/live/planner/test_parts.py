@@ -17,10 +17,11 @@ from scheduler.live.planner.leader import Elector
 from scheduler.live.planner.plan_resource import Plan, PlanMetadata, PlanStatus, StepStatus, encode_plan
 from scheduler.live.planner.proposal import Scope, candidates, make_plan, snapshot_for
 from scheduler.live.planner.records import Recorder
-from scheduler.live.planner.settings import PlannerSettingsError, load_planner_settings
+from scheduler.live.planner.settings import PlannerSettings
 from scheduler.live.planner.solver import Answer
 from scheduler.live.planner.trigger import Trigger
 from scheduler.live.planner.world import PodView, World
+from scheduler.live.settings import SettingsError, load_settings
 from tests.scheduler.live.planner.plans import fragmented
 
 
@@ -334,5 +335,5 @@ def test_plans_say_why_a_pod_is_where_it_is_and_why_another_waits():
 def test_all_bad_settings_are_listed_at_once(tmp_path):
     path = tmp_path / "planner.json"
     path.write_text('{"mode": "yes", "solve_s": -1, "colour": 1}')
-    with pytest.raises(PlannerSettingsError, match=r"mode.*solve_s.*colour"):
-        load_planner_settings(str(path))
+    with pytest.raises(SettingsError, match=r"mode.*solve_s.*colour"):
+        load_settings(PlannerSettings, path)
