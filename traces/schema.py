@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 AFTER_END_US = 2**63 - 1
+PARQUET_END = b"PAR1"
 
 # The position in a tuple is the code that compiled loops use; files hold the names.
 EVENTS = (
@@ -225,9 +226,15 @@ class Trace:
     meta: Meta
 
     def files(self, table: str) -> list[Path]:
-        """The Parquet files of a table in row order; empty when the trace has no such table."""
+        """The Parquet files of a table in row order; empty when the trace has no such table.
+
+        TraceFormatError names a file that was cut short, as a copy that ran out of room leaves it.
+        """
         single = self.folder / f"{table}.parquet"
-        return [single] if single.exists() else sorted((self.folder / table).glob("*.parquet"))
+        found = [single] if single.exists() else sorted((self.folder / table).glob("*.parquet"))
+        for file in found:
+            _check_ends(file)
+        return found
 
     def has(self, table: str) -> bool:
         """Whether the trace has the table."""
@@ -241,6 +248,17 @@ class Trace:
                 f"the trace has no table {table!r}", file=self.folder, fix="Import the source files that hold it"
             )
         return f"read_parquet([{', '.join(sql_text(str(file)) for file in files)}])"
+
+
+def _check_ends(file: Path) -> None:
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - len(PARQUET_END)))
+        if stream.read() != PARQUET_END:
+            raise TraceFormatError(
+                f"{file.stat().st_size} bytes that do not end as a Parquet file does: it was cut short or overwritten",
+                file=file,
+                fix="Copy it again, or import the trace again",
+            )
 
 
 def sql_text(value: str) -> str:

@@ -7,6 +7,7 @@ integers: millicores of CPU, base units (bytes, devices) of everything else. Pod
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -116,7 +117,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The cluster at one instant; nodes and pods sorted by name.
 
     claims: "namespace/claim" -> node selector of its volume (None: any node). namespaces: name -> labels; None where
-    the source held no namespaces.
+    the source held no namespaces. orphans: "namespace/name" of pods bound to nodes that are gone, which use no room and
+    are left out until Kubernetes deletes them.
     """
 
     nodes: list[Node]
@@ -125,6 +127,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority_classes: list[PriorityClass] = []
     claims: dict[str, kube.NodeSelector | None] = {}
     namespaces: dict[str, dict[str, str]] | None = None
+    orphans: list[str] = []
     kind: Literal["StowageSnapshot"]
     version: int
 
@@ -190,8 +193,10 @@ def parse_snapshot(data: bytes) -> Snapshot:
     Raises SnapshotError with the object, the field and the rule for anything else.
     """
     try:
+        if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE)):  # what PowerShell's > writes, by its version
+            data = data.decode("utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-16").encode()
         head = msgspec.json.decode(data, type=_Head)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise SnapshotError(f"not a snapshot: {error}. Take one with: {HOW_TO_TAKE}") from error
     if head.kind == "StowageSnapshot":
         try:
@@ -224,10 +229,13 @@ def _from_list(items: list[msgspec.Raw]) -> Snapshot:
         for where, item in _decode_all(groups, "Pod", kube.PodObject)
         if item.status.phase not in ("Succeeded", "Failed")
     ]
+    nodes = [_guarded(w, partial(read_node, item, w)) for w, item in _decode_all(groups, "Node", kube.NodeObject)]
+    known = {None, *(node.name for node in nodes)}
     namespaces = _decode_all(groups, "Namespace", kube.NamedObject)
     return a_snapshot(
-        [_guarded(w, partial(read_node, item, w)) for w, item in _decode_all(groups, "Node", kube.NodeObject)],
-        pods,
+        nodes,
+        [pod for pod in pods if pod.node in known],
+        orphans=sorted(pod.key for pod in pods if pod.node not in known),
         budgets=[read_budget(o) for _, o in _decode_all(groups, "PodDisruptionBudget", kube.BudgetObject)],
         priority_classes=classes,
         claims=_claims(groups),

@@ -322,9 +322,13 @@ def _read(path: str) -> Snapshot:
     from scheduler.core.snapshot import SnapshotError, parse_snapshot
 
     try:
-        return parse_snapshot(_bytes(path))
+        found = parse_snapshot(_bytes(path))
     except SnapshotError as error:
         raise SnapshotError(f"{path}: {error}") from error
+    if found.orphans:
+        names = ", ".join(found.orphans[:5]) + (", ..." if len(found.orphans) > 5 else "")
+        typer.echo(f"{path}: {len(found.orphans)} pods are left out, their node is not there: {names}", err=True)
+    return found
 
 
 def _yaml(text: bytes) -> Any:

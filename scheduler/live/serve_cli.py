@@ -101,7 +101,7 @@ def snapshot(
     partial.write_bytes(data)
     partial.replace(output)
     report = {"nodes": len(found.nodes), "pods": len(found.pods), "budgets": len(found.budgets), "bytes": len(data),
-              "left_out": left_out}  # fmt: skip
+              "left_out": left_out, "orphans": found.orphans}  # fmt: skip
     if as_json:
         import json
 
@@ -110,6 +110,8 @@ def snapshot(
     typer.echo(f"{output}: {report['nodes']} nodes, {report['pods']} pods, {report['budgets']} disruption budgets")
     for kind, why in left_out.items():
         typer.echo(f"  without {kind}: {why}", err=True)
+    for pod in found.orphans:
+        typer.echo(f"  without pod {pod}: its node is not there", err=True)
 
 
 def read_cluster(api: Api) -> tuple[bytes, dict[str, str]]:

@@ -6,6 +6,7 @@ is what the chart's values are checked against (`settings_schema`), so a setting
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -88,11 +89,18 @@ def load_settings(kind: type[S], path: str | Path | None = None, **overrides: An
     try:
         settings = kind(**values)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()]
+        wrong = [f"{_where(kind, one['loc'])}: {one['msg']}" for one in error.errors()]
         raise SettingsError(f"{path or 'settings'}: " + "; ".join(wrong)) from error
     except ValueError as error:  # an environment variable that is no JSON
         raise SettingsError(f"{path or 'settings'}: {error}") from error
     return settings
+
+
+def _where(kind: type[Settings], place: tuple[int | str, ...]) -> str:
+    """The setting's name, or that of the variable that gives its value."""
+    name = ".".join(map(str, place)) or "settings"
+    variable = f"{kind.model_config.get('env_prefix', '')}{place[0] if place else ''}".upper()
+    return f"{variable} ({name})" if variable in os.environ else name
 
 
 def settings_schema(kind: type[Settings]) -> dict[str, Any]:

@@ -48,16 +48,24 @@ def test_a_folder_that_is_no_trace_is_refused(tmp_path: Path, content: str | Non
 
 def test_a_table_is_a_file_or_a_folder_of_parts(tmp_path: Path) -> None:
     write_meta(a_meta(), tmp_path)
-    (tmp_path / "tasks.parquet").touch()
+    (tmp_path / "tasks.parquet").write_bytes(b"PAR1PAR1")
     (tmp_path / "task_events").mkdir()
     for part in (1, 0):
-        (tmp_path / "task_events" / f"part-{part:05}.parquet").touch()
+        (tmp_path / "task_events" / f"part-{part:05}.parquet").write_bytes(b"PAR1PAR1")
     trace = open_trace(tmp_path)
     assert trace.files("tasks") == [tmp_path / "tasks.parquet"]
     assert [file.name for file in trace.files("task_events")] == ["part-00000.parquet", "part-00001.parquet"]
     assert not trace.has("usage")
     with pytest.raises(TraceFormatError, match="usage"):
         trace.scan("usage")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and half of a table"])
+def test_a_table_that_was_cut_short_is_named(tmp_path: Path, content: bytes) -> None:
+    write_meta(a_meta(), tmp_path)
+    (tmp_path / "attempts.parquet").write_bytes(content)
+    with pytest.raises(TraceFormatError, match=r"attempts\.parquet.*cut short.*import the trace again"):
+        open_trace(tmp_path).files("attempts")
 
 
 def test_tiers_cover_both_ends_and_say_other_outside() -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scheduler.core.snapshot import SnapshotError, encode_snapshot, parse_snapshot
+from scheduler.core.snapshot import SnapshotError, a_snapshot, encode_snapshot, parse_snapshot
 from tests.scheduler.core.packing import kubectl_list
 
 
@@ -30,6 +30,11 @@ def a_pod(name="p", node=None, cpu="1", **meta):
     return {"kind": "Pod", "metadata": {"name": name, "namespace": "d", **meta}, "spec": spec}
 
 
+def own_file_with_a_pod_on_no_node():
+    good = encode_snapshot(parse_snapshot(a_list(a_node(), a_pod(node="n"))))
+    return good.replace(b'"node":"n"', b'"node":"gone"')
+
+
 def test_list_of_a_whole_cluster_is_read():
     snapshot = parse_snapshot(kubectl_list.as_bytes())
     pods = {p.key: p for p in snapshot.pods}
@@ -41,6 +46,19 @@ def test_list_of_a_whole_cluster_is_read():
     assert pods["ml/train-0"].requests["nvidia.com/gpu"] == 4
     assert snapshot.claims["shop/data-db-0"] is not None
     assert {b.name: b.allowed for b in snapshot.budgets} == {"web": 1, "api": 1, "db": 0}
+
+
+def test_a_pod_whose_node_is_gone_is_left_out_and_named():
+    found = parse_snapshot(a_list(a_node(), a_pod(node="n"), a_pod("late", node="gone")))
+    assert [pod.key for pod in found.pods] == ["d/p"]
+    assert found.orphans == ["d/late"]
+    assert parse_snapshot(encode_snapshot(found)) == found
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_that_powershell_wrote_is_read(encoding):
+    data = encode_snapshot(a_snapshot([], []))
+    assert parse_snapshot(data.decode().encode(encoding)) == parse_snapshot(data)
 
 
 def test_own_file_gives_back_the_same_snapshot_and_the_same_bytes():
@@ -80,7 +98,7 @@ def test_priority_comes_from_the_class_where_admission_has_not_written_it():
         (a_list(a_node(memory="-5Gi")), r"status\.allocatable\.memory"),
         (a_list(a_node(), a_node()), 'two nodes are named "n"'),
         (a_list(a_node(), a_pod(), a_pod()), "two pods are named"),
-        (a_list(a_node(), a_pod(node="gone")), 'on node "gone", which is not in the snapshot'),
+        (own_file_with_a_pod_on_no_node(), 'on node "gone", which is not in the snapshot'),
         (a_list({"kind": "Node", "metadata": {"name": 5}}), r"items\[0\]"),
         (a_list(a_node(), {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": 3}}), "containers"),
         (b'{"kind":"StowageSnapshot","version":9,"nodes":[],"pods":[]}', "version 9 is not supported"),

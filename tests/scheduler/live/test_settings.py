@@ -55,3 +55,9 @@ def test_every_setting_has_a_description_and_a_default() -> None:
         assert one.get("description"), name
         assert "default" in one, name
     json.dumps(schema)
+
+
+def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOWAGE_SERVE_PORT", "many")
+    with pytest.raises(SettingsError, match=r"STOWAGE_SERVE_PORT \(port\): .*integer"):
+        load_settings(ServeSettings)
