@@ -121,7 +121,8 @@ def refusals(
     """The named nodes that refuse the pod. freed: amounts by node that evictions would give back."""
     known, flags, on_node = cache.columns.row_of, cache.flags, cache.reservations.on_node
     claimant = pod.claimant()
-    planned = _planned_nodes(cache, claimant, now_s)
+    own = cache.reservations.claimed_by(claimant, now_s) if on_node else []
+    planned = {hold.node: hold for hold in own if hold.is_hard}  # empty: it is free to go anywhere
     refused: dict[str, Refused] = {}
     for name in names:
         why = None
@@ -133,7 +134,7 @@ def refusals(
         elif name in flags:
             why = _flagged(cache, pod, name)
         if why is None and name in on_node:
-            why = _reserved(cache, pod, claimant, name, now_s, freed.get(name, {}))
+            why = _reserved(cache, pod, own, name, now_s, freed.get(name, {}))
         if why is not None:
             refused[name] = why
     return refused
@@ -213,13 +214,6 @@ def _rows(row_of: Mapping[str, int], names: Sequence[str]) -> list[int]:
         return [row_of.get(name, -1) for name in names]
 
 
-def _planned_nodes(cache: ClusterCache, claimant: Claimant, now_s: float) -> dict[str, Hold]:
-    """The nodes that hard reservations send the pod to; empty: it is free to go anywhere."""
-    return {
-        hold.node: hold for hold in cache.reservations.hard if hold.is_for(claimant) and cache.is_active(hold, now_s)
-    }
-
-
 def _flagged(cache: ClusterCache, pod: PodAsked, name: str) -> Refused | None:
     flag = cache.flags[name]
     if flag.gpus_only and not pod.wants_gpu:
@@ -240,12 +234,11 @@ def _tolerates(tolerations: Sequence[kube.Toleration], taint: kube.Taint) -> boo
 
 
 def _reserved(
-    cache: ClusterCache, pod: PodAsked, claimant: Claimant, name: str, now_s: float, freed: Mapping[str, int]
+    cache: ClusterCache, pod: PodAsked, own: Sequence[Hold], name: str, now_s: float, freed: Mapping[str, int]
 ) -> Refused | None:
     """Refused if the pod would use room that is kept for others; one reservation of its own does not count."""
-    holds = cache.holds_against(name, now_s)
-    own = next((hold for hold in holds if hold.is_for(claimant)), None)
-    others = [hold for hold in holds if hold is not own]
+    mine_here = next((hold for hold in own if hold.node == name), None)
+    others = [hold for hold in cache.holds_against(name, now_s) if hold is not mine_here]
     if not others:
         return None
     kept, node = total(others), cache.nodes[name]

@@ -61,7 +61,8 @@ class ReservationBook:
     def __init__(self) -> None:
         self._of_plan: dict[str, tuple[Hold, ...]] = {}
         self.on_node: dict[str, list[Hold]] = {}
-        self.hard: list[Hold] = []
+        self._of_name: dict[str, list[Hold]] = {}
+        self._of_owner: dict[str, list[Hold]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self.on_node.values()))
@@ -69,6 +70,19 @@ class ReservationBook:
     def __iter__(self) -> Iterator[Hold]:
         for holds in self._of_plan.values():
             yield from holds
+
+    def claimed_by(self, pod: Claimant, now_s: float) -> list[Hold]:
+        """The unexpired holds that are for this pod: those that name it; only if none does, those that describe it.
+
+        A replacement that a plan has recognised has a node of its own. Were it let onto the room kept for the next pod
+        of its owner as well, that pod would find it taken.
+        """
+        named = [*self._of_name.get(pod.uid or pod.key, ()), *(self._of_name.get(pod.key, ()) if pod.uid else ())]
+        for holds in (named, self._of_owner.get(pod.owner_uid, ())):
+            own = [one for one in holds if one.expires_s > now_s and one.is_for(pod)]
+            if own:
+                return own
+        return []
 
     def put(self, plan: LivePlan) -> None:
         """Take over what the plan's status says now."""
@@ -87,10 +101,13 @@ class ReservationBook:
             self._of_plan[plan] = holds
         else:
             self._of_plan.pop(plan, None)
-        self.on_node = {}
+        self.on_node, self._of_name, self._of_owner = {}, {}, {}
         for one in self:
             self.on_node.setdefault(one.node, []).append(one)
-        self.hard = [one for one in self if one.is_hard]
+            if one.names_pod:
+                self._of_name.setdefault(one.uid or one.pod, []).append(one)
+            else:
+                self._of_owner.setdefault(one.owner_uid, []).append(one)
 
 
 def total(holds: Iterable[Hold]) -> dict[str, int]:

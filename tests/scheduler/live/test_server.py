@@ -210,6 +210,16 @@ def test_a_replacement_is_known_by_owner_and_shape(bench: Bench) -> None:
     assert bench.filter(a_pod("web-x7", cpu="7", owner="rs-2"), "n0")[0] == []  # another owner
 
 
+def test_a_replacement_that_a_plan_has_recognised_leaves_the_room_of_the_next(bench: Bench) -> None:
+    mine = a_pod("web-x7", cpu="4", owner="rs-1", uid="u7")
+    shape = shape_hash(msgspec.convert(mine, LivePod))
+    described = a_reservation("n1", owner=RS_1, shapeHash=shape, requests={"cpu": 4000}, hard=True)
+    named = a_reservation("n0", pod="default/web-x7", uid="u7", requests={"cpu": 4000}, hard=True)
+    bench.plan(described, named)
+    assert bench.filter(mine, "n0", "n1")[0] == ["n0"]
+    assert bench.filter(a_pod("web-x8", cpu="4", owner="rs-1", uid="u8"), "n0", "n1")[0] == ["n1"]
+
+
 def test_one_replacement_takes_one_of_two_reservations(bench: Bench) -> None:
     mine = a_pod("web-x7", cpu="4", owner="rs-1")
     shape = shape_hash(msgspec.convert(mine, LivePod))
