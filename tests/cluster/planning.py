@@ -194,11 +194,11 @@ def check_the_end(client: ApiClient) -> None:
     """Every plan that began has ended in a stated condition and holds nothing; nothing was evicted twice."""
     evicted: list[str] = []
 
-    def is_let_go() -> bool:
-        ended = [p for p in client.items(PLANS) if p.get("status", {}).get("phase") in FINISHED]
-        return not any(p["metadata"].get("finalizers") for p in ended)
+    def are_let_go() -> bool:
+        phases = [(p.get("status", {}).get("phase"), p["metadata"].get("finalizers")) for p in client.items(PLANS)]
+        return all(phase is not None and not (phase in FINISHED and held) for phase, held in phases)
 
-    wait_for("ended plans to be let go", is_let_go, 10)
+    wait_for("every plan to have a phase, and ended ones to be let go", are_let_go, 10)
     for plan in client.items(PLANS):
         status = plan["status"]
         assert status["phase"] in (*FINISHED, "Proposed", "Waiting"), (plan["metadata"]["name"], status["phase"])

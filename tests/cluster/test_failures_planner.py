@@ -41,11 +41,6 @@ from tests.cluster.planning import (
     watched,
 )
 
-pytestmark = pytest.mark.skipif(
-    "STOWAGE_PLANNER_TESTS" not in os.environ,
-    reason="minutes long, and its waits need a calm machine: STOWAGE_PLANNER_TESTS=1 runs it",
-)
-
 KILLS = int(os.environ.get("STOWAGE_KILLS", "100"))
 BUDGET = "/apis/policy/v1/namespaces/{}/poddisruptionbudgets/small"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from datetime import datetime
@@ -24,11 +23,6 @@ from tests.cluster.planning import (
     start_scheduler,
     wait_for_end,
     watched,
-)
-
-pytestmark = pytest.mark.skipif(
-    "STOWAGE_PLANNER_TESTS" not in os.environ,
-    reason="minutes long, and its waits need a calm machine: STOWAGE_PLANNER_TESTS=1 runs it",
 )
 
 

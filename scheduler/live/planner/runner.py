@@ -17,7 +17,8 @@ from scheduler.live.planner.budget import DisruptionBudget, spent_by
 from scheduler.live.planner.executor import is_newer, reconcile
 from scheduler.live.planner.phases import Limits, finished
 from scheduler.live.planner.plan_resource import FINALIZER, Plan, stamp
-from scheduler.live.planner.world import PodView, World
+from scheduler.live.planner.steer import pinned_to
+from scheduler.live.planner.world import PodView, World, node_fault
 
 log = logging.getLogger(__name__)
 ASK_AGAIN_S = 0.4
@@ -80,7 +81,7 @@ class Runner:
     listeners: list[Listener] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
     refusals: dict[str, dict[int, Refusal]] = field(default_factory=dict)
-    asked: dict[tuple[str, str], float] = field(default_factory=dict)
+    asked: dict[Action, float] = field(default_factory=dict)
     pool: ThreadPoolExecutor | None = None
 
     def put_plan(self, plan: Plan) -> None:
@@ -97,6 +98,8 @@ class Runner:
     def turn(self) -> bool:
         """One turn of every unfinished plan, oldest first, at most one of them executing; whether anything changed."""
         changed = False
+        now = self.clock()
+        self.asked = {action: then for action, then in self.asked.items() if 0 <= now - then < ASK_AGAIN_S}
         executing: str | None = next((p.name for p in self._unfinished() if p.status.phase == "Executing"), None)
         for plan in self._unfinished():
             if not self.leads():
@@ -112,7 +115,24 @@ class Runner:
         for plan in list(self.plans.values()):
             if plan.is_finished and FINALIZER in (plan.metadata.finalizers or ()) and self.leads():
                 self._finalizers(plan, [f for f in plan.metadata.finalizers or () if f != FINALIZER])
+        self.rescue()
         return changed
+
+    def rescue(self) -> None:
+        """A pod that a plan tied to a node which is lost since can run nowhere: its controller makes another."""
+        steered = {step.replacement_uid for plan in self._unfinished() for step in plan.status.steps}
+        for live in self.world.waiting():
+            pod, pin = live.pod, pinned_to(live)
+            if not pin or not pod.owner or PLAN_ANNOTATION not in pod.annotations or pod.uid in steered:
+                continue
+            action = Replace(0, pod.namespace, pod.name, pod.uid)
+            if node_fault(self.world.nodes.get(pin), pod) is None or not self.leads() or self._was_just_asked(action):
+                continue
+            try:
+                self.api.delete_pod(pod.namespace, pod.name, pod.uid)
+                log.info("pod=%s replaced: it is tied to node %s, which is lost", live.key, pin)
+            except ApiError as error:
+                log.info("pod=%s not replaced: %s", live.key, error)
 
     def supersede(self, plan: Plan) -> None:
         """End a proposal that a newer one replaces."""
@@ -185,7 +205,7 @@ class Runner:
 
     def _do(self, plan: Plan, action: Action) -> None:
         refusal: Refusal | None = None
-        if isinstance(action, Evict) and self._was_just_asked(action):
+        if self._was_just_asked(action):
             return
         try:
             self._call(plan, action)
@@ -195,13 +215,13 @@ class Runner:
         for listener in self.listeners:
             listener.action_done(plan, action, refusal)
 
-    def _was_just_asked(self, action: Evict) -> bool:
-        """Whether the same eviction was asked for a moment ago: then its effect is on its way to us."""
-        now, what = self.clock(), (action.uid, action.resource_version)
-        self.asked = {key: then for key, then in self.asked.items() if 0 <= now - then < ASK_AGAIN_S}
-        if what in self.asked:
+    def _was_just_asked(self, action: Action) -> bool:
+        """Whether the same was asked for a moment ago: then its effect is on its way to us."""
+        now = self.clock()
+        then = self.asked.get(action)
+        if then is not None and 0 <= now - then < ASK_AGAIN_S:
             return True
-        self.asked[what] = now
+        self.asked[action] = now
         return False
 
     def _note(self, plan: Plan, action: Action, error: ApiError, refusal: Refusal) -> None:

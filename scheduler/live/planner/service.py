@@ -45,6 +45,7 @@ from scheduler.live.watch import RUNNING_PODS, Sink, Watcher
 log = logging.getLogger(__name__)
 STALE_S = 20.0
 MOST_POKES = 50
+BURST_S, LONGEST_TAKE_S = 0.004, 0.1
 
 
 class Planner:
@@ -163,9 +164,13 @@ class Planner:
         """Do what is in the inbox, waiting for the first of it."""
         try:
             change, done = self.inbox.get(timeout=wait_s) if wait_s else self.inbox.get_nowait()
+            ends = time.monotonic() + LONGEST_TAKE_S
             while True:
                 _settle(change, done)
-                change, done = self.inbox.get_nowait()
+                if time.monotonic() > ends:
+                    return
+                # events come in bursts, and their thread hands over the next when it has the result of the last
+                change, done = self.inbox.get(timeout=BURST_S) if wait_s else self.inbox.get_nowait()
         except queue.Empty:
             return
 
@@ -284,13 +289,19 @@ class Planner:
         except SolverFailed as error:
             log.warning("solver: %s", error)
             self.recorder.metrics.solves.labels(verdict="failed").inc()
+            self.trigger.failed(time.time())
             return
         self.recorder.metrics.solves.labels(verdict=answer.verdict).inc()
         self.recorder.metrics.solve_seconds.observe(answer.seconds)
         plan = make_plan(answer, self.world, snapshot, mode, self.settings.order, purpose)
         self._note_answer(answer, plan, snapshot)
-        if plan is not None:
+        if plan is None:
+            return
+        try:
             self._propose(plan)
+        except ApiError:
+            self.trigger.failed(time.time())
+            raise
 
     def _note_answer(self, answer: Answer, plan: Plan | None, snapshot: Snapshot) -> None:
         for one in answer.unplaced:

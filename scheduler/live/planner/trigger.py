@@ -45,6 +45,11 @@ class Trigger:
         self._pause = self.first_pause_s if helped else longer
         self._next = now + self._pause
 
+    def failed(self, now: float) -> None:
+        """The attempt came to nothing that could be judged: the same question is asked again, later each time."""
+        self._tried = None
+        self._hold_until = max(self._hold_until, now + (self._pause or self.first_pause_s))
+
     def plan_ended(self, now: float, *, succeeded: bool) -> None:
         """Plans that fail again and again move pods for nothing: after each, wait twice as long."""
         self._setbacks = 0 if succeeded else self._setbacks + 1

@@ -79,6 +79,7 @@ class World:
         self.version = 0
         self._on_node: dict[str, set[str]] = {}
         self._of_owner: dict[str, set[str]] = {}
+        self._waiting: set[str] = set()
 
     def put_pod(self, live: PodView) -> None:
         """Take over a pod's newest state; an ended pod is dropped."""
@@ -87,6 +88,8 @@ class World:
         if live.phase in ("Succeeded", "Failed"):
             return
         self.pods[live.key] = live
+        if live.is_waiting:
+            self._waiting.add(live.key)
         if live.pod.node:
             self._on_node.setdefault(live.pod.node, set()).add(live.key)
         if live.pod.owner:
@@ -98,6 +101,7 @@ class World:
         if old is None:
             return
         self.version += 1
+        self._waiting.discard(key)
         if old.pod.node:
             self._on_node[old.pod.node].discard(key)
         if old.pod.owner:
@@ -130,7 +134,7 @@ class World:
 
     def waiting(self) -> list[PodView]:
         """Pods without a node, by name."""
-        return [self.pods[key] for key in sorted(self.pods) if self.pods[key].is_waiting]
+        return [self.pods[key] for key in sorted(self._waiting)]
 
 
 class Rooms:

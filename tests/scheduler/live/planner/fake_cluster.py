@@ -337,7 +337,8 @@ class FakeApi:
                 term = NodeSelectorTerm(match_fields=[Requirement(key="metadata.name", operator="In", values=[node])])
                 required = NodeSelector(node_selector_terms=[term])
                 affinity = Affinity(node_affinity=NodeAffinity(required=required))
-            pod = msgspec.structs.replace(known.pod, gates=[], affinity=affinity)
+            marks = {**known.pod.annotations, "stowage.dev/plan": plan}
+            pod = msgspec.structs.replace(known.pod, gates=[], affinity=affinity, annotations=marks)
             self.cluster.store(replace(known, pod=pod))
 
         self._do("release", effect)

@@ -28,7 +28,10 @@ def check_the_end(cluster: FakeCluster) -> None:
         assert plan.status.reservations == []
         assert not plan.metadata.finalizers
     assert max(Counter(uid for uid, _ in cluster.evictions).values(), default=0) <= 1
-    for _ in range(30):  # let the controllers and the scheduler finish
+    runner, api = a_runner(cluster)
+    for _ in range(30):  # let the controllers, the scheduler and a planner at rest finish
+        api.observe(runner.world, runner)
+        runner.turn()
         cluster.tick()
     for owner in cluster.owners.values():
         alive = [p for p in cluster.pods.values() if p.pod.owner == owner.uid]

@@ -42,6 +42,19 @@ class Recording:
 # ---- trigger
 
 
+def test_a_question_without_an_answer_is_asked_again_though_nothing_has_changed():
+    trigger = Trigger(quiet_s=0.5, patience_s=3.0, first_pause_s=2.0)
+    assert not trigger.is_due({"a"}, 1, 0.0)
+    for pause in (2.0, 4.0, 8.0):
+        now = 100 * pause
+        assert trigger.is_due({"a"}, 1, now)
+        trigger.solved({"a"}, 1, now, helped=False)
+        assert not trigger.is_due({"a"}, 1, now + 99)
+        trigger.failed(now + 100)
+        assert not trigger.is_due({"a"}, 1, now + 100 + pause - 0.1)
+        assert trigger.is_due({"a"}, 1, now + 100 + pause)
+
+
 def test_it_waits_until_no_more_pods_arrive_but_not_for_ever():
     trigger = Trigger(quiet_s=0.5, patience_s=3.0)
     assert not trigger.is_due({"a"}, 1, 0.0)
