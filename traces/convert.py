@@ -139,8 +139,8 @@ class _Rows:
 
     def __init__(self, file: Path, query: Query) -> None:
         self.header = query.relation.header_rows
-        is_text = not file.name.endswith(".parquet") and not self.header
-        self.blank: list[int] = [row for row, line in enumerate(open_text(file), 1) if not line] if is_text else []
+        self.is_text = not file.name.endswith(".parquet") and not self.header
+        self.blank = [row for row, line in enumerate(open_text(file), 1) if not line] if self.is_text else []
 
     def physical(self, ordinal: int) -> int:
         row = ordinal + self.header
@@ -152,11 +152,20 @@ class _Rows:
 
 
 def _faults(con: duckdb.DuckDBPyConnection, file: Path, query: Query) -> Iterator[tuple[int, Rule, str, str]]:
-    """Every row at fault: its physical number, the rule, the value, the row's text."""
+    """Every row at fault, in order: its physical number, the rule, the value, the row's text."""
     rows = _Rows(file, query)
+    # The fields joined again are not the text of a row that has one comma too many.
+    source = enumerate(open_text(file), 1) if rows.is_text and query.relation.line is None else None
     for batch in con.cursor().sql(query.faults).to_arrow_reader(ROW_GROUP):  # con may still be reading the rows
-        for ordinal, fault, value, line in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield rows.physical(ordinal), query.rules[fault - 1], value, line
+        for ordinal, fault, value, joined in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            row = rows.physical(ordinal)
+            line = joined if source is None else _at(source, row)
+            yield row, query.rules[fault - 1], value, line
+
+
+def _at(lines: Iterator[tuple[int, bytes]], row: int) -> str:
+    """The text of a row further on."""
+    return next(text for number, text in lines if number == row).decode(errors="replace")
 
 
 def _reason(query: Query, rule: Rule, value: str) -> str:

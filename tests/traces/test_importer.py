@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.traces.builders import MACHINE_ROWS, TASK_ROWS, a_source, text, with_field
@@ -270,6 +270,7 @@ def mutate(content: bytes, mutations: list[tuple[str, float, bytes]]) -> bytes:
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(MUTATIONS, st.sampled_from(["task_events", "machine_events", "job_events"]), st.booleans())
+@example([("flip", 0.0, b",")], "task_events", False)  # one comma too many
 def test_a_spoilt_real_file_is_refused_or_its_rows_accounted_for(
     shared_data: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
