@@ -19,11 +19,12 @@ from tests.cluster.api_client import wait_for
 from tests.cluster.component import free_port
 from tests.cluster.control_plane import ControlPlane, is_healthy
 from tests.cluster.fixtures import find_programs
-from tests.cluster.objects import a_pod
+from tests.cluster.objects import a_deployment, a_pod
+from tests.cluster.planning import PlannerProcess, fragment, running, wait_for_end
 from tests.helm.conftest import CHART, ROOT
 
 pytestmark = pytest.mark.xdist_group("cluster")
-NAMESPACE = "stowage-system"
+NAMESPACE, WORK = "stowage-system", "shop"
 POLICY = {
     "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
     "rules": [{"level": "Metadata", "userGroups": [f"system:serviceaccounts:{NAMESPACE}"]}, {"level": "None"}],
@@ -76,12 +77,18 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
     find_programs()
     folder = tmp_path_factory.mktemp("audit")
     (folder / "policy.yaml").write_text(yaml.safe_dump(POLICY))
-    (folder / "values.yaml").write_text(yaml.safe_dump({"remote": {"enabled": True}, "scheduler": {"replicas": 1}}))
+    values = {
+        "remote": {"enabled": True}, "scheduler": {"replicas": 1},
+        # Plans that have ended are soon deleted, which is else done when there are fifty.
+        "planner": {"namespaces": {WORK: "auto"}, "settings": {"keep_plans": 1, "budget_window_s": 1.0, "rest_s": 0.0}},
+    }  # fmt: skip
+    (folder / "values.yaml").write_text(yaml.safe_dump(values))
     log = folder / "audit.log"
     flags = [f"--audit-policy-file={folder / 'policy.yaml'}", f"--audit-log-path={log}"]
     with ControlPlane(apiserver_flags=flags) as plane:
         plane.add_nodes(3)
         plane.make_namespace(NAMESPACE)
+        plane.make_namespace(WORK)
         plane.helm("install", "s", CHART, "--namespace", NAMESPACE, "--values", folder / "values.yaml")
         yield Audited(plane, log)
 
@@ -124,3 +131,34 @@ def test_kube_scheduler_is_refused_nothing_and_uses_each_right_that_the_chart_ad
     audited.plane.end_program("stowage")
     assert added == {(verb, "coordination.k8s.io", "leases") for verb in ("get", "update")}
     assert audited.refused("s-stowage-scheduler") == []
+
+
+def test_the_planner_moves_pods_with_the_rights_of_its_roles_and_uses_each_of_them(audited: Audited) -> None:
+    plane, account = audited.plane, "s-stowage-planner"
+    kubeconfig = plane.kubeconfig_for_service_account(NAMESPACE, account)
+    rendered = plane.client.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/s-stowage-planner")
+    settings = json.loads(rendered["data"]["planner.json"])
+    del settings["journal"], settings["host"], settings["port"]
+    plane.start_scheduler("stowage", {
+        "apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+        "profiles": [{"schedulerName": "stowage"}],
+    })  # fmt: skip
+    for node in plane.client.items("/api/v1/nodes"):  # only the nodes of the fragmented workload count
+        plane.client.patch(f"/api/v1/nodes/{node['metadata']['name']}", {"spec": {"unschedulable": True}})
+    fragment(plane, WORK)
+    PlannerProcess(plane, **settings | {"kubeconfig": str(kubeconfig)})
+    wait_for("three wide pods run", lambda: len(running(plane.client, WORK, "wide")) == 3, 90)
+    wait_for_end(plane.client)
+    granted = {
+        *audited.granted("ClusterRole", f"{NAMESPACE}-{account}"), *audited.granted("Role", account),
+        *audited.granted("ClusterRole", f"{NAMESPACE}-{account}-mover"),
+    }  # fmt: skip
+    # A watch begins with what is there; a list checks it every ten minutes (the extender's test waits for one).
+    expected = {right for right in granted if right[0] != "list"}
+    plane.client.create(a_deployment("later", WORK, 1, cpu="3900m", memory="16Mi", scheduler="stowage"))
+    wait_for("every right used", lambda: audited.used(account) >= expected, timeout_s=60)
+    plane.end_program("planner")
+    assert audited.used(account) <= granted
+    assert audited.refused(account) == []
+    evictions = [event for event in audited.asked(account) if right(event)[2] == "pods/eviction"]
+    assert {event["objectRef"]["namespace"] for event in evictions} == {WORK}
