@@ -1,7 +1,7 @@
 """README.md, "On a cluster", command by command, as an operator would type them.
 
 kwok marks pods as running without running them, so a stand-in does what the chart's pods would: it starts
-kube-scheduler and the extender with the chart's own configuration and accounts, and runs the test pod.
+kube-scheduler, the extender and the planner with the chart's own configuration and accounts, and runs the test pod.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import pytest
 
 from scheduler.live.api import Api
 from scheduler.live.cleanup import clean_up
-from tests.cluster.api_client import ApiFailure
+from tests.cluster.api_client import ApiFailure, wait_for
 from tests.cluster.component import free_port
 from tests.cluster.control_plane import ControlPlane, is_healthy
-from tests.cluster.test_chart import a_plan, drop_definition
+from tests.cluster.planning import PlannerProcess, fragment, plans_of, running
+from tests.cluster.test_chart import drop_definition
 from tests.helm.conftest import ROOT
 
 NAMESPACE = "stowage-system"
@@ -85,6 +86,15 @@ class StandIn:
         written.write_text(config["scheduler.yaml"].replace("127.0.0.1:8787", f"127.0.0.1:{self.port}"))
         self.plane.start_scheduler("stowage", written, kubeconfig=account)
 
+    def _play_planner(self, pod: dict[str, Any]) -> None:
+        if "planner" in self.plane.component:
+            self.plane.end_program("planner")
+        config = self.plane.client.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/stowage-planner")["data"]
+        settings = json.loads(config["planner.json"])
+        for key in ("journal", "host", "port"):
+            del settings[key]
+        PlannerProcess(self.plane, **settings | {"kubeconfig": str(self._account(pod))})
+
     def _play_test(self, pod: dict[str, Any]) -> None:
         command = pod["spec"]["containers"][0]["command"]
         environment = {**os.environ, "NODE_NAME": pod["spec"]["nodeName"]}
@@ -104,7 +114,7 @@ def stand_in(control_plane: ControlPlane, tmp_path: Path) -> Iterator[StandIn]:
     control_plane.start_scheduler()
     with StandIn(control_plane, tmp_path) as playing:
         yield playing
-    for name in ("stowage", "extender"):
+    for name in ("planner", "stowage", "extender"):
         if name in control_plane.component:
             control_plane.end_program(name)
     for name in (NAMESPACE, "shop"):
@@ -128,10 +138,11 @@ def test_every_command_of_the_section_runs(control_plane: ControlPlane, stand_in
     }  # fmt: skip
     client = control_plane.client
     for command in found:
-        if command == "kubectl get plans":
-            control_plane.make_namespace("shop")
-            client.create(a_plan("shown"))  # that the planner makes plans, and carries them out, is test_plans.py's
+        if command == "kubectl get plans":  # by now there is a fragmented namespace, and a proposal for it
+            fragment(control_plane, control_plane.make_namespace("shop"))
+            wait_for("a proposal", lambda: plans_of(client), 90)
         if command.startswith("helm uninstall"):
+            assert len(running(client, "shop", "wide")) == 3
             clean_up(Api.connect(control_plane.kubeconfig))  # what the hook does, which kwok only says it did
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
@@ -139,10 +150,8 @@ def test_every_command_of_the_section_runs(control_plane: ControlPlane, stand_in
         )  # fmt: skip
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         if command.startswith("stowage plan show"):
-            assert "shown" in done.stdout
+            assert "move" in done.stdout
+            assert not running(client, "shop", "wide")  # observed, not done
         if "planner.namespaces.shop" in command:
-            config = client.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/stowage-planner")["data"]["planner.json"]
-            assert json.loads(config)["namespaces"] == {"shop": "auto"}
-            bindings = client.items("/apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings")
-            assert [entry["roleRef"]["name"] for entry in bindings] == [f"{NAMESPACE}-stowage-planner-mover"]
+            wait_for("three wide pods run", lambda: len(running(client, "shop", "wide")) == 3, 90)
     assert "is accepted" in stand_in.said[0]
