@@ -22,6 +22,7 @@ No scheduler runs until a test starts one: `start_scheduler()` is the stock one 
     objects                    (module) a_node, a_pod, a_deployment, a_budget, a_priority_class
     .kubeconfig                path, cluster admin
     .kubeconfig_for_user(name, groups)          client certificate
+    .kubeconfig_through(port)  the same through another port
     .kubeconfig_for_service_account(ns, name)   real token: it may do what RBAC grants the account
     .kubectl(*words), .helm(*words)             stdout; kubeconfig= as another; CommandFailed with stderr
     .certificates              a CA: `.server(name, hosts)`, `.client(user)` give certificate and key files
@@ -328,6 +329,12 @@ class ControlPlane(Cluster):
         path = self.folder / f"{certificate.stem}.kubeconfig"
         identity = {"client-certificate": str(certificate), "client-key": str(key)}
         return write_kubeconfig(path, self.server, self.certificates.certificate_file, identity)
+
+    def kubeconfig_through(self, port: int) -> Path:
+        """The admin's kubeconfig with another port of this machine, such as a `troubles.Wire`'s, for the server's."""
+        path = self.folder / f"through-{port}.kubeconfig"
+        path.write_text(self.kubeconfig.read_text().replace(self.server, f"https://127.0.0.1:{port}"))
+        return path
 
     def scheduler_kubeconfig(self) -> Path:
         return self.kubeconfig_for_user("system:kube-scheduler")

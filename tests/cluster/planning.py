@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tests.cluster.api_client import ApiClient, ApiFailure, Json, Unreachable, w
 from tests.cluster.component import Component, free_port
 from tests.cluster.control_plane import Cluster
 from tests.cluster.objects import a_budget, a_deployment
+from tests.cluster.stowage_programs import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = ROOT / "helm" / "stowage" / "files" / "plans.yaml"
@@ -55,7 +56,9 @@ def delete_plans(client: ApiClient) -> None:
 class PlannerProcess:
     """`stowage planner` under the care of the cluster's fixture."""
 
-    def __init__(self, cluster: Cluster, name: str = "planner", **settings: Any) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str = "planner", program: Sequence[str | Path] = PROGRAM, **settings: Any
+    ) -> None:
         self.port = free_port()
         self.name, self.cluster = name, cluster
         folder = cluster.folder / f"{name}-journal"
@@ -67,7 +70,7 @@ class PlannerProcess:
         }  # fmt: skip
         path.write_text(json.dumps(values))
         self.journal = folder
-        command = [sys.executable, str(ROOT / "stowage.py"), "planner", "--config", str(path)]
+        command = [*program, "planner", "--config", path]
         self.component: Component = cluster.run(name, command, self.is_ready)
 
     def is_ready(self) -> bool:

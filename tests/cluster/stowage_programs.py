@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,12 +43,17 @@ class Extender:
         return int(sum(value for labels, value in found if f'verb="{verb}"' in labels and 'code="200"' in labels))
 
 
-def start_extender(cluster: Cluster, name: str = "extender", **settings: Any) -> Extender:
+PROGRAM: Sequence[str | Path] = (sys.executable, ROOT / "stowage.py")
+
+
+def start_extender(
+    cluster: Cluster, name: str = "extender", program: Sequence[str | Path] = PROGRAM, **settings: Any
+) -> Extender:
     """Start `stowage serve` against the cluster and return when its cache is synced."""
     port = free_port()
     config = cluster.folder / f"{name}.json"
     config.write_text(json.dumps({"port": port, "kubeconfig": str(cluster.kubeconfig), **settings}))
-    command = [sys.executable, ROOT / "stowage.py", "serve", "--config", config]
+    command = [*program, "serve", "--config", config]
     return Extender(cluster.run(name, command, lambda: is_healthy(f"http://127.0.0.1:{port}/readyz")), port)
 
 

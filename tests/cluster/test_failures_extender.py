@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.api_client import ApiFailure, wait_for
-from tests.cluster.control_plane import ControlPlane
+from tests.cluster.control_plane import ControlPlane, is_healthy
 from tests.cluster.objects import a_pod, a_priority_class
 from tests.cluster.stowage_programs import SCHEDULER, Middleman, scheduler_config, start_extender
+from tests.cluster.troubles import Clock, Wire
 
 RECOVERY_S = 2.0
 # A busy machine may be late by this much for reasons of its own.
@@ -99,6 +101,47 @@ def test_restart_of_the_api_server_with_compaction_is_survived(control_plane: Co
     control_plane.client.create(big)
     placed = control_plane.wait_until_bound(namespace, 3, timeout_s=60)
     assert placed["big"].startswith("new-")
+
+
+@pytest.mark.parametrize("trouble", ["cut", "freeze"])
+def test_watches_that_break_off_are_taken_up_again(
+    control_plane: ControlPlane, namespace: str, trouble: str
+) -> None:
+    control_plane.add_nodes(5, cpu=1)
+    with Wire(control_plane.port) as wire:
+        kubeconfig = control_plane.kubeconfig_through(wire.port)
+        extender = start_extender(control_plane, kubeconfig=str(kubeconfig), stale_after_s=2, watch_renew_s=1)
+        control_plane.start_scheduler(SCHEDULER, scheduler_config(extender.url, ignorable=False))
+        arrive(control_plane, namespace, "before", 2, total=2)
+        getattr(wire, trouble)()
+        wait_for("the extender to notice", lambda: not is_healthy(f"{extender.url}/readyz"), 20)
+        control_plane.add_nodes(5, cpu=4, prefix="new")
+        control_plane.client.create(a_pod("big", namespace, cpu=3, scheduler=SCHEDULER))  # fits on the new nodes only
+        time.sleep(2)
+        assert "big" not in control_plane.nodes_of_pods(namespace)  # nobody decides from what was true once
+        wire.mend()
+        started = time.monotonic()
+        placed = control_plane.wait_until_bound(namespace, 3, timeout_s=RECOVERY_S + GRACE_S)
+        print(f"{trouble}: bound {time.monotonic() - started:.2f} s after the connection was back")
+        assert placed["big"].startswith("new-")
+        control_plane.end_program(SCHEDULER)
+        control_plane.end_program("extender")
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_clock_that_jumps_holds_nobody_up(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path, jump_s: float
+) -> None:
+    control_plane.add_nodes(5)
+    clock = Clock(tmp_path)
+    extender = start_extender(control_plane, program=clock.program)
+    control_plane.start_scheduler(SCHEDULER, scheduler_config(extender.url, ignorable=False))
+    arrive(control_plane, namespace, "before", 2, total=2)
+    clock.jump(jump_s)
+    arrive(control_plane, namespace, "during", 2, total=4)
+    assert is_healthy(f"{extender.url}/readyz")
+    clock.jump(0)
+    arrive(control_plane, namespace, "after", 2, total=6)
 
 
 def test_pod_that_the_extender_refuses_everywhere_displaces_nobody(control_plane: ControlPlane, namespace: str) -> None:

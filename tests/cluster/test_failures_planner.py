@@ -40,6 +40,7 @@ from tests.cluster.planning import (
     wait_for_end,
     watched,
 )
+from tests.cluster.troubles import Clock, Wire
 
 KILLS = int(os.environ.get("STOWAGE_KILLS", "100"))
 BUDGET = "/apis/policy/v1/namespaces/{}/poddisruptionbudgets/small"
@@ -196,6 +197,46 @@ def test_a_plan_goes_on_after_the_api_server_was_away(control_plane, namespace, 
     allow(client, namespace, 6)
     wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
     wait_for_end(client)
+    all_small_run(client, namespace)
+    check_the_end(client)
+
+
+@pytest.mark.parametrize("trouble", ["cut", "freeze"])
+def test_a_plan_goes_on_after_its_watches_broke_off(control_plane, namespace, trouble):
+    client = control_plane.client
+    with Wire(control_plane.port) as wire:
+        kubeconfig = str(control_plane.kubeconfig_through(wire.port))
+        plan = held_in_the_middle(control_plane, namespace, kubeconfig=kubeconfig)
+        getattr(wire, trouble)()
+        time.sleep(5)
+        allow(client, namespace, 6)
+        time.sleep(1)
+        assert len(running(client, namespace, "small")) == 12
+        wire.mend()
+        wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
+        wait_for_end(client)
+        assert client.get(path_of(plan))["status"]["phase"] == "Succeeded"
+        all_small_run(client, namespace)
+        check_the_end(client)
+        control_plane.end_program("planner")
+
+
+@pytest.mark.parametrize(("jump_s", "reason"), [(3600, "DeadlineExceeded"), (-3600, "ClockWentBack")])
+def test_a_clock_that_jumps_ends_the_plan_and_the_next_one_is_carried_out(
+    control_plane, namespace, tmp_path, jump_s, reason
+):
+    client = control_plane.client
+    clock = Clock(tmp_path)
+    with watched(control_plane, namespace, at_least=0) as checker:
+        plan = held_in_the_middle(control_plane, namespace, program=clock.program, rest_s=0)
+        clock.jump(jump_s)
+        assert stopped(client, plan) == reason
+        assert checker.evicted == set()
+        allow(client, namespace, 6)
+        again = wait_for("the next plan", lambda: next(iter(with_phase(client, "Waiting")), None), 60)
+        client.patch(path_of(again), {"spec": {"approved": True}})
+        wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
+        wait_for_end(client)
     all_small_run(client, namespace)
     check_the_end(client)
 

@@ -40,7 +40,7 @@ from scheduler.live.planner.plan_resource import (
     stamp,
     with_condition,
 )
-from scheduler.live.planner.replacements import match_replacements, young_siblings
+from scheduler.live.planner.replacements import CLOCK_SKEW_S, match_replacements, young_siblings
 from scheduler.live.planner.reservations import reservations_of
 from scheduler.live.planner.steer import destination, pinned_to, steer
 from scheduler.live.planner.world import PodView, Rooms, World, node_fault
@@ -204,6 +204,9 @@ class _Execution:
             return "ModeChanged", "spec.mode was set to observe"
         if all(is_over(spec, step) for spec, step in zip(self.specs, self.steps, strict=True)):
             return None
+        ahead = max((seconds_of(step.time) or 0.0 for step in self.steps), default=0.0) - self.now
+        if ahead > CLOCK_SKEW_S:  # its deadlines would lie as far in the future
+            return "ClockWentBack", f"this planner's clock is {ahead:.0f} s behind the plan's own times"
         late = self.now - (seconds_of(self.status.started_at) or self.now)
         if late > self.limits.plan_s:
             return "DeadlineExceeded", f"not done after {late:.0f} s"

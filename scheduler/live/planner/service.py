@@ -220,7 +220,7 @@ class Planner:
         self.runner.turn()
         ended = [p for p in self.runner.plans.values() if p.name in running and p.is_finished]
         for plan in ended:
-            self.trigger.plan_ended(time.time(), succeeded=plan.status.phase == "Succeeded")
+            self.trigger.plan_ended(time.monotonic(), succeeded=plan.status.phase == "Succeeded")
         if ended:
             self._poke_the_rest()
         self._take_answer()
@@ -241,8 +241,7 @@ class Planner:
         self.recorder.metrics.waiting.set(len(waiting))
         if self.solving is not None or self._is_busy():
             return
-        now = time.time()
-        if self.trigger.is_due(waiting, self.world.version, now):
+        if self.trigger.is_due(waiting, self.world.version, time.monotonic()):
             self._solve("pending", waiting)
         elif self.wanted:
             self._solve(self.wanted.pop(0), waiting)
@@ -251,7 +250,7 @@ class Planner:
         """Put the question to the solver, for the strongest mode first."""
         now = time.time()
         questions = []
-        budgets, sizes = list(self.budgets.values()), self.gangs.refresh(now)
+        budgets, sizes = list(self.budgets.values()), self.gangs.refresh(time.monotonic())
         for mode in self.scope.modes():
             if purpose == "consolidate" or candidates(self.world, self.scope, mode):
                 try:
@@ -263,7 +262,7 @@ class Planner:
         version = self.world.version
         self.solving = self.solver_thread.submit(self._answer, questions, purpose)
         self.solving.add_done_callback(lambda _: self.inbox.put((lambda: None, None)))
-        self.trigger.solved(waiting, version, now, helped=False)
+        self.trigger.solved(waiting, version, time.monotonic(), helped=False)
 
     def _answer(self, questions: list[tuple[Mode, Snapshot]], purpose: str) -> tuple[Snapshot, Mode, str, Answer]:
         """Runs on the solver's thread: the first mode whose answer helps, else the last answer."""
@@ -289,7 +288,7 @@ class Planner:
         except SolverFailed as error:
             log.warning("solver: %s", error)
             self.recorder.metrics.solves.labels(verdict="failed").inc()
-            self.trigger.failed(time.time())
+            self.trigger.failed(time.monotonic())
             return
         self.recorder.metrics.solves.labels(verdict=answer.verdict).inc()
         self.recorder.metrics.solve_seconds.observe(answer.seconds)
@@ -300,7 +299,7 @@ class Planner:
         try:
             self._propose(plan)
         except ApiError:
-            self.trigger.failed(time.time())
+            self.trigger.failed(time.monotonic())
             raise
 
     def _note_answer(self, answer: Answer, plan: Plan | None, snapshot: Snapshot) -> None:
@@ -326,7 +325,7 @@ class Planner:
         made = self.writes.create_plan(plan)
         log.info("plan=%s mode=%s %s verdict=%s", made.name, made.spec.mode, made.spec.summary, made.spec.verdict)
         self.runner.put_plan(made)
-        self.trigger.solved(self._waiting(), self.world.version, time.time(), helped=True)
+        self.trigger.solved(self._waiting(), self.world.version, time.monotonic(), helped=True)
         self.runner.turn()
 
     def _poke_the_rest(self) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class Trigger:
     """quiet_s: solve when no pod began to wait for so long. patience_s: but no later than this after the first did.
-    first_pause_s, longest_pause_s: between attempts on pods that no plan could help, doubling."""
+    first_pause_s, longest_pause_s: between attempts on pods that no plan could help, doubling. All times are of a clock
+    that never jumps."""
 
     quiet_s: float = 0.5
     patience_s: float = 3.0

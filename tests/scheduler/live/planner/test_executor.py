@@ -52,6 +52,20 @@ def test_nothing_is_written_to_a_pod_before_the_status_says_so():
     assert verbs[:4] == ["write_finalizers", "write_plan_status", "write_plan_status", "evict"]
 
 
+@pytest.mark.parametrize(("jump", "why"), [(-3600, "ClockWentBack"), (3600, "DeadlineExceeded")])
+def test_a_clock_that_jumps_ends_the_plan_and_nobody_stays_behind(jump, why):
+    cluster = fragmented()
+    runner, api = a_runner(cluster)
+    turn(cluster, runner, api)
+    turn(cluster, runner, api)
+    assert cluster.evictions
+    cluster.now += jump
+    drive(cluster, runner, api)
+    assert reason(cluster) == why
+    assert cluster.pods["default/small-r1"].pod.node
+    assert len(cluster.evictions) == 1
+
+
 @pytest.mark.parametrize(("mode", "phase"), [("observe", "Proposed"), ("approve", "Waiting")])
 def test_without_leave_nothing_is_touched(mode, phase):
     cluster = fragmented()
