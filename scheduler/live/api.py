@@ -27,6 +27,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from scheduler.live.kube_objects import Status
+from scheduler.live.server_time import ServerTime
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -111,7 +112,7 @@ class Api:
     """The API server, from one identity.
 
     authorization: gives the header's value, or None, for each request; it may refresh what it gives.
-    tls: gives the context for each new connection.
+    tls: gives the context for each new connection. now: the server's own time.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Api:
         timeout_s: float = 30.0,
     ) -> None:
         self.address, self.namespace, self.timeout_s = address, namespace, timeout_s
+        self.now = ServerTime()
         self._tls, self._authorization, self._user_agent = tls, authorization, user_agent
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue(_IDLE_CONNECTIONS)
 
@@ -247,8 +249,11 @@ class Api:
             headers["Content-Type"] = content_type
         if (authorization := self._authorization()) is not None:
             headers["Authorization"] = authorization
+        asked_s = time.monotonic()
         connection.request(method, target, body, headers)
-        return connection.getresponse()
+        response = connection.getresponse()
+        self.now.see(response.headers.get("Date"), asked_s)
+        return response
 
     def _connection(self, timeout_s: float, fresh: bool) -> http.client.HTTPConnection:
         with suppress(queue.Empty):

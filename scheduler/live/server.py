@@ -311,8 +311,9 @@ async def serve(settings: ServeSettings, api: Api, on_listening: Callable[[int],
         for sink in cache_sinks(cache)
     ]
     extender = Extender(
-        settings, cache, lambda: stale_reason(watchers, settings.stale_after_s, time.monotonic()), watchers
-    )
+        settings, cache, lambda: stale_reason(watchers, settings.stale_after_s, time.monotonic()), watchers,
+        Clocks(api.now),
+    )  # fmt: skip
     server = HttpServer(
         extender.handle,
         Limits(settings.max_body_bytes, settings.max_connections, settings.request_timeout_s, settings.idle_timeout_s),

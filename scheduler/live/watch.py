@@ -43,7 +43,7 @@ RUNNING_PODS: Final = "status.phase!=Succeeded,status.phase!=Failed"
 """Field selector: ended pods are the larger part of many clusters and use nothing."""
 
 _LIST_TIMEOUT_S: Final = 300  # a watch that starts with the whole list may take its time over it
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 
 @dataclass(slots=True)

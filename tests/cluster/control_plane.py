@@ -59,7 +59,7 @@ from typing import Any
 import yaml
 
 from tests.cluster import binaries
-from tests.cluster.api_client import ApiClient, ApiFailure, Json, wait_for, write_kubeconfig
+from tests.cluster.api_client import ApiClient, ApiFailure, Json, TimedOut, wait_for, write_kubeconfig
 from tests.cluster.certificates import CertificateAuthority, new_key
 from tests.cluster.component import Component, free_port
 from tests.cluster.objects import ADDRESS, KWOK_ANNOTATION, a_node, node_condition
@@ -193,7 +193,14 @@ class Cluster:
             found = [p for p in self.pods(namespace) if p["status"].get("phase") == "Running"]
             return found if len(found) >= count else None
 
-        enough: list[Json] = wait_for(f"{count} pods running in {namespace}", running, timeout_s)
+        try:
+            enough: list[Json] = wait_for(f"{count} pods running in {namespace}", running, timeout_s)
+        except TimedOut as error:
+            seen = [
+                (p["metadata"]["name"], p["spec"].get("nodeName"), p["status"].get("conditions", [{}])[-1])
+                for p in self.pods(namespace)
+            ]
+            raise TimedOut(f"{error}; {seen}") from error
         return enough
 
     def wait_until_refused(self, namespace: str, name: str, timeout_s: float = 120) -> str:

@@ -221,22 +221,19 @@ def test_a_plan_goes_on_after_its_watches_broke_off(control_plane, namespace, tr
         control_plane.end_program("planner")
 
 
-@pytest.mark.parametrize(("jump_s", "reason"), [(3600, "DeadlineExceeded"), (-3600, "ClockWentBack")])
-def test_a_clock_that_jumps_ends_the_plan_and_the_next_one_is_carried_out(
-    control_plane, namespace, tmp_path, jump_s, reason
-):
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_clock_that_jumps_is_no_matter_to_a_plan(control_plane, namespace, tmp_path, jump_s):
     client = control_plane.client
     clock = Clock(tmp_path)
-    with watched(control_plane, namespace, at_least=0) as checker:
-        plan = held_in_the_middle(control_plane, namespace, program=clock.program, rest_s=0)
+    with watched(control_plane, namespace, at_least=6):
+        plan = held_in_the_middle(control_plane, namespace, program=clock.program)
         clock.jump(jump_s)
-        assert stopped(client, plan) == reason
-        assert checker.evicted == set()
+        time.sleep(3)
+        assert client.get(path_of(plan))["status"]["phase"] == "Executing"
         allow(client, namespace, 6)
-        again = wait_for("the next plan", lambda: next(iter(with_phase(client, "Waiting")), None), 60)
-        client.patch(path_of(again), {"spec": {"approved": True}})
-        wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 60)
-        wait_for_end(client)
+        wait_for("three wide pods run", lambda: len(running(client, namespace, "wide")) == 3, 30)
+        (ended,) = wait_for_end(client)
+    assert ended["status"]["phase"] == "Succeeded"
     all_small_run(client, namespace)
     check_the_end(client)
 

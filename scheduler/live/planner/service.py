@@ -56,6 +56,7 @@ class Planner:
         self.identity = settings.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self.writes = PlannerApi(api)
         self.gangs = GangSizes(api)
+        self.now = api.now
         self.world = World()
         self.budgets: dict[str, Budget] = {}
         self.inbox: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any] | None]] = queue.SimpleQueue()
@@ -67,14 +68,17 @@ class Planner:
         self.events = ThreadPoolExecutor(1, "events")
         self.journal = Journal(Path(settings.journal), _safe(self.identity)) if settings.journal else None
         self.recorder = Recorder.make(
-            lambda event: _submit(self.events, self.writes.event, event), self.journal, self.identity
+            lambda event: _submit(self.events, self.writes.event, event), self.journal, self.identity, api.now
         )
         namespace = settings.lease_namespace or api.namespace
-        self.elector = Elector(api, namespace, settings.lease_name, self.identity, lease_s=settings.lease_s)
+        self.elector = Elector(
+            api, namespace, settings.lease_name, self.identity,
+            lease_s=settings.lease_s, give_up_s=settings.lease_s * 2 / 3, retry_s=settings.lease_s * 2 / 15,
+        )  # fmt: skip
         self.runner = Runner(
             api=self.writes,
             world=self.world,
-            clock=time.time,
+            clock=api.now,
             leads=self.may_act,
             limits=_limits(settings),
             budget=_budget(settings),
@@ -248,7 +252,7 @@ class Planner:
 
     def _solve(self, purpose: str, waiting: set[str]) -> None:
         """Put the question to the solver, for the strongest mode first."""
-        now = time.time()
+        now = self.now()
         questions = []
         budgets, sizes = list(self.budgets.values()), self.gangs.refresh(time.monotonic())
         for mode in self.scope.modes():
@@ -334,7 +338,7 @@ class Planner:
             if live.is_gated or not self._fits_somewhere(live.demand()):
                 continue
             try:
-                texts = poke_annotations("", time.time())
+                texts = poke_annotations("", self.now())
                 self.writes.annotate(live.pod.namespace, live.pod.name, live.pod.uid, texts)
             except ApiError as error:
                 if error.status == 403:  # mode observe has no right to
@@ -380,7 +384,7 @@ class Planner:
 
     def prune_plans(self) -> None:
         """Delete finished plans beyond `keep_plans`, but none whose evictions the budget still counts."""
-        now = time.time()
+        now = self.now()
         ended = sorted(
             (p for p in self.runner.plans.values() if p.is_finished),
             key=lambda p: seconds_of(p.metadata.creation_timestamp) or 0.0,
