@@ -225,8 +225,8 @@ def test_a_plan_goes_on_after_its_watches_broke_off(control_plane, namespace, tr
 def test_a_clock_that_jumps_is_no_matter_to_a_plan(control_plane, namespace, tmp_path, jump_s):
     client = control_plane.client
     clock = Clock(tmp_path)
+    plan = held_in_the_middle(control_plane, namespace, program=clock.program)
     with watched(control_plane, namespace, at_least=6):
-        plan = held_in_the_middle(control_plane, namespace, program=clock.program)
         clock.jump(jump_s)
         time.sleep(3)
         assert client.get(path_of(plan))["status"]["phase"] == "Executing"
