@@ -104,6 +104,9 @@ class Extender:
         self.score_rows: ScoreRows | None = None
         self.is_stopping = False
         self._clocks = clocks or Clocks()
+        # What filter was asked comes back with prioritize, byte for byte: it is not read twice.
+        self._last_pod: tuple[bytes, PodAsked] | None = None
+        self._last_names: tuple[bytes, list[str]] | None = None
         self._verbs = {b"/filter": ("filter", self.filter), b"/prioritize": ("prioritize", self.prioritize),
                        b"/preempt": ("preempt", self.preempt)}  # fmt: skip
         self._pages = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/metrics": self._metrics}
@@ -133,7 +136,7 @@ class Extender:
     def filter(self, body: bytes) -> Response:
         """ExtenderFilterResult."""
         args = args_decoder.decode(body)
-        pod = _pod(args.pod)
+        pod = self._pod(args.pod)
         if bytes(args.nodes) not in _JSON_NULL:
             return self._filter_whole_nodes(pod, args)
         if stale := self.stale_reason():
@@ -157,7 +160,7 @@ class Extender:
     def prioritize(self, body: bytes) -> Response:
         """HostPriorityList: the few best nodes."""
         args = args_decoder.decode(body)
-        pod = _pod(args.pod)
+        pod = self._pod(args.pod)
         clock_s: float | None = None
         if bytes(args.nodes) not in _JSON_NULL:
             names = self._node_names(args.nodes)
@@ -182,7 +185,7 @@ class Extender:
     def preempt(self, body: bytes) -> Response:
         """ExtenderPreemptionResult: the nodes on which these evictions let the pod in."""
         args = preemption_decoder.decode(body)
-        pod = _pod(args.pod)
+        pod = self._pod(args.pod)
         if stale := self.stale_reason():
             return self._stale("preempt", Response(503, f"{stale}\n".encode(), TEXT))
         if bytes(args.node_name_to_meta_victims) not in _JSON_NULL:
@@ -223,7 +226,25 @@ class Extender:
         # A name in two bytes of JSON would be two hundred in memory: look at the number first.
         if count_at_most(raw) > most:
             raise BadRequest(413, f"a request names at most {most} nodes")
-        return names_decoder.decode(raw) or []
+        data = bytes(raw)
+        if self._last_names is not None and self._last_names[0] == data:
+            return self._last_names[1]
+        names = names_decoder.decode(raw) or []
+        self._last_names = data, names
+        return names
+
+    def _pod(self, raw: msgspec.Raw) -> PodAsked:
+        if size_of(raw) > MAX_POD_BYTES:
+            raise BadRequest(413, f"a Pod has at most {MAX_POD_BYTES} bytes")
+        data = bytes(raw)
+        if self._last_pod is not None and self._last_pod[0] == data:
+            return self._last_pod[1]
+        found = pod_decoder.decode(raw)
+        if found is None:
+            raise BadRequest(400, "the body has no Pod")
+        pod = PodAsked.of(found)
+        self._last_pod = data, pod
+        return pod
 
     def _node_names(self, raw: msgspec.Raw) -> list[str]:
         nodes = named_nodes_decoder.decode(raw)
@@ -263,15 +284,6 @@ class Extender:
 
     def _metrics(self) -> Response:
         return Response(200, self.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
-
-
-def _pod(raw: msgspec.Raw) -> PodAsked:
-    if size_of(raw) > MAX_POD_BYTES:
-        raise BadRequest(413, f"a Pod has at most {MAX_POD_BYTES} bytes")
-    pod = pod_decoder.decode(raw)
-    if pod is None:
-        raise BadRequest(400, "the body has no Pod")
-    return PodAsked.of(pod)
 
 
 def stale_reason(watchers: Sequence[Watcher[Any]], stale_after_s: float, now_s: float) -> str:

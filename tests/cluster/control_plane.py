@@ -239,7 +239,11 @@ class Cluster:
         return self.run("kwok", command, lambda: is_healthy(f"http://127.0.0.1:{port}/healthz"))
 
     def start_scheduler(
-        self, name: str = "kube-scheduler", config: Json | Path | None = None, kubeconfig: Path | None = None
+        self,
+        name: str = "kube-scheduler",
+        config: Json | Path | None = None,
+        kubeconfig: Path | None = None,
+        flags: Sequence[str] = (),
     ) -> Component:
         """Start a kube-scheduler and wait until it is ready; more than one may run.
 
@@ -266,6 +270,7 @@ class Cluster:
             f"--authentication-kubeconfig={identity}",
             f"--authorization-kubeconfig={identity}",
             "--authentication-tolerate-lookup-failure=true",
+            *flags,
         ]
         return self.run(name, command, lambda: is_healthy(f"https://127.0.0.1:{port}/readyz"))
 
