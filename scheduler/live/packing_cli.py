@@ -159,7 +159,7 @@ def fit(
     from scheduler.core.packing.fit import fit_pods, read_manifest
 
     cluster = _read(snapshot)
-    text = _bytes(manifest)
+    text = read_bytes(manifest)
     pods = read_manifest(text, cluster, _yaml)
     _warm()
     answer = fit_pods(cluster, pods, _order(order), limit, None, seed)
@@ -309,7 +309,8 @@ def _budget(text: str, deterministic: bool) -> Budget:
     raise CommandError(f"--budget {text}: write a positive time of at most 24h, such as 500ms, 1s, 1m")
 
 
-def _bytes(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """A file's bytes, or standard input's for "-"; CommandError where there is none."""
     import sys
 
     try:
@@ -322,7 +323,7 @@ def _read(path: str) -> Snapshot:
     from scheduler.core.snapshot import SnapshotError, parse_snapshot
 
     try:
-        found = parse_snapshot(_bytes(path))
+        found = parse_snapshot(read_bytes(path))
     except SnapshotError as error:
         raise SnapshotError(f"{path}: {error}") from error
     if found.orphans:
