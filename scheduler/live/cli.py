@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from scheduler.live import cleanup_cli, fabric_cli, packing_cli, planner_cli, serve_cli
+from scheduler.live import cleanup_cli, diagnose_cli, fabric_cli, packing_cli, planner_cli, serve_cli
 
 
 def mount(app: typer.Typer) -> None:
@@ -12,6 +12,7 @@ def mount(app: typer.Typer) -> None:
     app.command("policies")(policies)
     packing_cli.mount(app)
     fabric_cli.mount(app)
+    diagnose_cli.mount(app)
     cleanup_cli.mount(app)
     serve_cli.mount(app)
     planner_cli.mount(app)

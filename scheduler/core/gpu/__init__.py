@@ -1,1 +1,4 @@
-"""GPU jobs: where their flows run. Flow placement is after C4P (arXiv 2406.04594) and Ethereal (arXiv 2407.00550)."""
+"""GPU jobs: who holds one up, and where its flows run.
+
+Diagnosis is after C4D, flow placement after C4P (both arXiv 2406.04594) and Ethereal (arXiv 2407.00550).
+"""

@@ -1,0 +1,84 @@
+"""`stowage diagnose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the command to the top level of `app`."""
+    app.command()(diagnose)
+
+
+def diagnose(
+    folder: Path = typer.Argument(help="Flight Recorder dumps of PyTorch, one file per rank, pickle or JSON."),
+    ranks: int = typer.Option(0, "--ranks", min=0, help="Ranks of the job; else as many as the dumps speak of."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> None:
+    """Find the rank that holds a job up: who never entered a collective, or takes longer before each; or nobody.
+
+    Nothing in a dump is run: a pickle that asks for code is refused and named. A dump that is missing or cannot be read
+    is evidence like the others.
+    """
+    from scheduler.core.errors import StowageInputError
+    from scheduler.core.gpu.flight_recorder import Dump, DumpError, rank_in, read_dump
+    from scheduler.core.gpu.syndromes import diagnose as judge
+
+    if not folder.is_dir():
+        raise StowageInputError(f"{folder}: no such folder")
+    files: dict[int, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        rank = rank_in(path.name)
+        if rank is None:
+            continue
+        if rank in files:
+            raise StowageInputError(f"{folder}: {files[rank].name} and {path.name} are both of rank {rank}: remove one")
+        files[rank] = path
+    if not files:
+        raise StowageInputError(f"{folder}: no file's name ends in a rank, as in nccl_trace_rank_0")
+    if ranks and max(files) >= ranks:
+        raise StowageInputError(f"{files[max(files)]}: rank {max(files)} of a job of {ranks} ranks")
+    dumps: list[Dump] = []
+    unreadable: list[dict[str, Any]] = []
+    for rank, path in sorted(files.items()):
+        try:
+            dumps.append(read_dump(path.read_bytes(), rank))
+        except (DumpError, OSError) as error:
+            unreadable.append({"file": str(path), "rank": rank, "why": str(error)})
+    if not dumps:
+        raise StowageInputError(f"{unreadable[0]['file']}: {unreadable[0]['why']}; no dump of {folder} can be read")
+    known = {dump.rank for dump in dumps}
+    found = judge(dumps, sorted({*range(ranks), *(one["rank"] for one in unreadable)} - known))
+    report = {
+        "verdict": found.verdict,
+        "accused": [
+            {"rank": one.rank, "host": None, "gpu": None, "syndrome": one.syndrome, "confidence": one.confidence,
+             "evidence": one.evidence}
+            for one in found.accused
+        ],
+        "missing_ranks": found.missing, "late": found.late, "notes": found.notes, "unreadable": unreadable,
+        "ranks": len(dumps),
+    }  # fmt: skip
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(report, indent=2))
+        return
+    _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    print(f"{report['verdict']} ({report['ranks']} dumps)")
+    for one in report["accused"]:
+        print(f"  rank {one['rank']}: {one['syndrome']}, confidence {one['confidence']:g}: {one['evidence']}")
+    if not report["accused"]:
+        print("  nobody is accused")
+    for line in (*report["late"], *report["notes"]):
+        print(f"  {line}")
+    if report["missing_ranks"]:
+        print(f"  no dump of ranks {', '.join(map(str, report['missing_ranks']))}")
+    for one in report["unreadable"]:
+        typer.echo(f"{one['file']}: {one['why']}", err=True)
