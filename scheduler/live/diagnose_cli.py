@@ -14,15 +14,21 @@ def mount(app: typer.Typer) -> None:
 
 
 def diagnose(
-    folder: Path = typer.Argument(help="Flight Recorder dumps of PyTorch, one file per rank, pickle or JSON."),
+    folder: Path = typer.Argument(
+        help="Folder of PyTorch's Flight Recorder dumps, a file per rank; or a Parquet file of timed operations."
+    ),
     ranks: int = typer.Option(0, "--ranks", min=0, help="Ranks of the job; else as many as the dumps speak of."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
     """Find the rank that holds a job up: who never entered a collective, or takes longer before each; or nobody.
 
     Nothing in a dump is run: a pickle that asks for code is refused and named. A dump that is missing or cannot be read
-    is evidence like the others.
+    is evidence like the others. A Parquet file has the columns stage, dp_rank, rank, step, optype, duration (seconds):
+    workers that compute slower than the others of their stage are accused.
     """
+    if folder.suffix == ".parquet":
+        _report(_of_operations(folder), as_json)
+        return
     from scheduler.core.errors import StowageInputError
     from scheduler.core.gpu.flight_recorder import Dump, DumpError, rank_in, read_dump
     from scheduler.core.gpu.syndromes import diagnose as judge
@@ -62,16 +68,58 @@ def diagnose(
         "missing_ranks": found.missing, "late": found.late, "notes": found.notes, "unreadable": unreadable,
         "ranks": len(dumps),
     }  # fmt: skip
+    _report(report, as_json)
+
+
+def _of_operations(file: Path) -> dict[str, Any]:
+    """The report on a table of timed operations; only what a worker computes counts, not what it waits for."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from scheduler.core.errors import StowageInputError
+    from scheduler.core.gpu.stragglers import slow_workers
+
+    names = ("stage", "dp_rank", "rank", "step", "duration")
+    try:
+        table = pq.read_table(file, columns=[*names, "optype"])
+        if missing := {*names, "optype"} - set(table.column_names):
+            raise StowageInputError(f"{file}: no column {', '.join(sorted(missing))}")
+        columns = {name: table[name].to_numpy().astype(float if name == "duration" else np.int64) for name in names}
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise StowageInputError(f"{file}: {error}") from error
+    if not np.isfinite(columns["duration"]).all():
+        raise StowageInputError(f"{file}: column duration holds a value that is no number")
+    kinds = np.array(table["optype"].to_pylist(), dtype=str)
+    accused: dict[tuple[int, int], dict[str, Any]] = {}
+    for kind in sorted(one for one in set(kinds.tolist()) if "compute" in one):
+        stage, worker, rank, step, duration = (columns[name][kinds == kind] for name in names)
+        for one in slow_workers(stage, worker, step, duration):
+            first = int(rank[(stage == one.stage) & (worker == one.worker)].min())
+            text = (
+                f"{kind} of stage {one.stage}: worker {one.worker} takes {100 * one.slower:.0f} % longer than others "
+                f"({one.peers_s:.3f} s), in {100 * one.steady:.0f} % of {one.steps} steps"
+            )
+            entry = accused.setdefault((one.stage, one.worker), {
+                "rank": first, "host": None, "gpu": None, "syndrome": "non-communication slow",
+                "confidence": round(one.steady, 3), "evidence": text, "dp": one.worker, "stage": one.stage,
+            })  # fmt: skip
+            if entry["evidence"] != text:
+                entry["evidence"] += f"; {text}"
+    return {
+        "verdict": "non-communication slow" if accused else "healthy",
+        "accused": [accused[key] for key in sorted(accused)],
+        "missing_ranks": [], "late": [], "notes": [], "unreadable": [], "ranks": len(set(columns["rank"].tolist())),
+    }  # fmt: skip
+
+
+def _report(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         import json
 
         typer.echo(json.dumps(report, indent=2))
         return
-    _print(report)
-
-
-def _print(report: dict[str, Any]) -> None:
-    print(f"{report['verdict']} ({report['ranks']} dumps)")
+    print(f"{report['verdict']} ({report['ranks']} ranks)")
     for one in report["accused"]:
         print(f"  rank {one['rank']}: {one['syndrome']}, confidence {one['confidence']:g}: {one['evidence']}")
     if not report["accused"]:

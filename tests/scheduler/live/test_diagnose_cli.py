@@ -61,3 +61,19 @@ def test_what_is_no_folder_of_dumps_is_refused(tmp_path: Path) -> None:
     assert "both of rank 1" in run(tmp_path).stderr
     (tmp_path / "trace_1.json").unlink()
     assert "no dump of" in run(tmp_path).stderr
+
+
+def test_a_table_of_operations_accuses_the_worker_that_computes_slower(
+    shared_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    told = json.loads(run(shared_data("gpu/bytedance_straggler/trace-AR.parquet"), "--json").stdout)
+    assert [(one["dp"], one["stage"]) for one in told["accused"]] == [(0, 0)]
+    assert "backward-compute" in told["accused"][0]["evidence"]
+    assert "forward-compute" in told["accused"][0]["evidence"]
+    innocent = run(shared_data("gpu/bytedance_straggler/trace-ST.parquet"))
+    assert "nobody is accused" in innocent.stdout
+    (tmp_path / "a.parquet").write_bytes(b"nothing")
+    for name in ("a.parquet", "none.parquet"):
+        done = run(tmp_path / name)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
