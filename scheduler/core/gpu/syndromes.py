@@ -271,11 +271,10 @@ def _own_times(entered: _Entered) -> OwnTimes:
     the whole group's entering the one before is.
     """
     found: dict[tuple[str, str, str], dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    ended = {key: max(entering.values()) for key, entering in entered.times.items()}
     for rank, operations in entered.operations.items():
         for before, one in itertools.pairwise(operations):
-            entering = entered.times[_key(before)]
-            ended = max(entering.values())
-            own = entered.times[_key(one)][rank] - ended
+            own = entered.times[_key(one)][rank] - ended[_key(before)]
             found[one.group, one.name, before.group][one.sequence][rank] = own
     return {kind: sorted(rows.items()) for kind, rows in found.items()}
 
