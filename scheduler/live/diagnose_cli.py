@@ -82,10 +82,12 @@ def _of_operations(file: Path) -> dict[str, Any]:
 
     names = ("stage", "dp_rank", "rank", "step", "duration")
     try:
-        table = pq.read_table(file, columns=[*names, "optype"])
-        if missing := {*names, "optype"} - set(table.column_names):
+        if missing := {*names, "optype"} - set(pq.read_schema(file).names):
             raise StowageInputError(f"{file}: no column {', '.join(sorted(missing))}")
+        table = pq.read_table(file, columns=[*names, "optype"])
         columns = {name: table[name].to_numpy().astype(float if name == "duration" else np.int64) for name in names}
+    except StowageInputError:
+        raise
     except (OSError, pa.ArrowException, ValueError) as error:
         raise StowageInputError(f"{file}: {error}") from error
     if not np.isfinite(columns["duration"]).all():

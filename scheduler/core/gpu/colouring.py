@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from scheduler.core.compiled import compiled
 
 Ints = NDArray[np.int64]
-
-
 Closed = NDArray[np.bool_]
 
 
@@ -56,15 +54,14 @@ def _split(ends: Ints, most: int) -> Ints:
 def _proper(left: Ints, right: Ints, colours: int) -> Ints:
     """Colours such that no two edges of a vertex share one; no vertex has more edges than there are colours."""
     edges = left.size
-    at_left = np.full((left.max() + 1, colours), -1, np.int64)  # the edge of each colour, -1: the colour is free
-    at_right = np.full((right.max() + 1, colours), -1, np.int64)
+    at = np.full((2, max(left.max(), right.max()) + 1, colours), -1, np.int64)  # edge of each colour; -1: it is free
     colour = np.empty(edges, np.int64)
     chain = np.empty(edges, np.int64)
     for edge in range(edges):
         u, v = left[edge], right[edge]
         free_u, free_v, both = -1, -1, -1
         for c in range(colours):
-            open_u, open_v = at_left[u, c] < 0, at_right[v, c] < 0
+            open_u, open_v = at[0, u, c] < 0, at[1, v, c] < 0
             if open_u and open_v:
                 both = c
                 break
@@ -73,32 +70,40 @@ def _proper(left: Ints, right: Ints, colours: int) -> Ints:
             if open_v and free_v < 0:
                 free_v = c
         if both < 0:
-            # Swap the two colours along the chain that leaves v by free_u; the graph has no odd cycle, so it ends
-            # elsewhere than in u, and free_u is free at both ends then.
-            length, on_right, vertex, c = 0, True, v, free_u
-            while True:
-                found = at_right[vertex, c] if on_right else at_left[vertex, c]
-                if found < 0:
-                    break
-                chain[length] = found
-                length += 1
-                vertex = left[found] if on_right else right[found]
-                on_right = not on_right
-                c = free_v if c == free_u else free_u
-            for i in range(length):
-                one = chain[i]
-                at_left[left[one], colour[one]] = -1
-                at_right[right[one], colour[one]] = -1
-            for i in range(length):
-                one = chain[i]
-                colour[one] = free_v if colour[one] == free_u else free_u
-                at_left[left[one], colour[one]] = one
-                at_right[right[one], colour[one]] = one
+            # No cycle is odd, so the chain from v ends elsewhere than in u: free_u is free at both ends then.
+            length = _chain(at, left, right, 1, v, free_u, free_v, chain)
+            _exchange(at, left, right, colour, free_u, free_v, chain[:length])
             both = free_u
         colour[edge] = both
-        at_left[u, both] = edge
-        at_right[v, both] = edge
+        at[0, u, both] = edge
+        at[1, v, both] = edge
     return colour
+
+
+@compiled
+def _chain(at: Ints, left: Ints, right: Ints, side: int, vertex: int, first: int, second: int, chain: Ints) -> int:
+    """Edges of the two colours in turn from a vertex (side 0: left), into `chain`; how many they are."""
+    length, c = 0, first
+    while at[side, vertex, c] >= 0:
+        found = at[side, vertex, c]
+        chain[length] = found
+        length += 1
+        side = 1 - side
+        vertex = left[found] if side == 0 else right[found]
+        c = second if c == first else first
+    return length
+
+
+@compiled
+def _exchange(at: Ints, left: Ints, right: Ints, colour: Ints, first: int, second: int, chain: Ints) -> None:
+    """Give every edge of the chain the other of the two colours."""
+    for one in chain:
+        at[0, left[one], colour[one]] = -1
+        at[1, right[one], colour[one]] = -1
+    for one in chain:
+        colour[one] = second if colour[one] == first else first
+        at[0, left[one], colour[one]] = one
+        at[1, right[one], colour[one]] = one
 
 
 @compiled
@@ -128,25 +133,12 @@ def _avoid(
             for other in range(colours):
                 if closed[whole, other] or at[side, start, other] >= 0:
                     continue
-                length, where, vertex, c = 0, side, start, taken
-                while at[where, vertex, c] >= 0:
-                    found = at[where, vertex, c]
-                    chain[length] = found
-                    length += 1
-                    where = 1 - where
-                    vertex = left[found] if where == 0 else right[found]
-                    c = other if c == taken else taken
+                length = _chain(at, left, right, side, start, taken, other, chain)
                 last = chain[length - 1]
                 gains = other if colour[last] == taken else taken
-                end = whole_left[last] if where == 0 else whole_right[last]
-                if (closed_left if where == 0 else closed_right)[end, gains]:
+                ends_left = (side + length) % 2 == 0
+                end = whole_left[last] if ends_left else whole_right[last]
+                if (closed_left if ends_left else closed_right)[end, gains]:
                     continue
-                for i in range(length):
-                    at[0, left[chain[i]], colour[chain[i]]] = -1
-                    at[1, right[chain[i]], colour[chain[i]]] = -1
-                for i in range(length):
-                    one = chain[i]
-                    colour[one] = other if colour[one] == taken else taken
-                    at[0, left[one], colour[one]] = one
-                    at[1, right[one], colour[one]] = one
+                _exchange(at, left, right, colour, taken, other, chain[:length])
                 break

@@ -228,11 +228,7 @@ def _repair(fabric: Fabric, flows: Flows) -> tuple[Placement, float]:
             break
         tight: Any = np.greater(fluid.carried(), (fluid.load - 1e-7) * capacity)
         held = (tight[0, source, spine] | tight[1, target, spine]) & ~is_free
-        # Where only freed flows meet, the rest of their leaves has to make room.
-        leaves = tight.any(axis=2)
-        is_free |= held if held.any() else leaves[0, source] | leaves[1, target]
-        if not held.any() and not (leaves[0, source] | leaves[1, target])[~is_free].any():
-            is_free[:] = True
+        is_free |= held if held.any() else True  # where only freed flows hold it up, the others have to make room
     parts = fluid.parts()
     free, kept = chosen[is_free], chosen[~is_free]
     flow = np.concatenate([kept, free[parts.flow]])

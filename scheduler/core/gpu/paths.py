@@ -10,6 +10,8 @@ import numpy as np
 from scheduler.core.errors import StowageInputError
 from scheduler.core.gpu.flows import Fabric, Flows, Placement
 
+MOST_LINKS = 10_000_000
+
 
 class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A flow of the collective between two leaves; `name` is what the job calls it."""
@@ -63,8 +65,11 @@ def read_fabric(data: bytes) -> tuple[FabricFile, Fabric, Flows]:
         found = msgspec.json.decode(data, type=FabricFile)
     except msgspec.MsgspecError as error:
         raise StowageInputError(f"not a fabric: {error}") from error
-    if not 1 <= found.leaves <= 100_000 or not 1 <= found.spines <= 10_000:
-        raise StowageInputError(f"{found.leaves} leaves and {found.spines} spines: at least one of each is needed")
+    if found.leaves < 1 or found.spines < 1 or found.leaves * found.spines > MOST_LINKS:
+        raise StowageInputError(
+            f"{found.leaves} leaves and {found.spines} spines: at least one of each is needed, "
+            f"and at most {MOST_LINKS:,} links between them"
+        )
     capacity = np.ones((found.leaves, found.spines))
     for spine in found.lost_spines:
         _check("lost_spines", spine, found.spines)

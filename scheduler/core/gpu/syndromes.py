@@ -144,7 +144,7 @@ def _hang(entered: _Entered, absent: list[int]) -> tuple[str, list[Accusation]] 
     if not held:
         return _unfinished(entered)
     culprits = sorted(set().union(*held.values()) - held.keys())
-    stuck = [rank for rank in culprits if _is_alone(entered, rank)]
+    stuck = [rank for rank in culprits if _was_left(entered, rank)]
     if stuck:
         return "non-communication hang", [_accuse_of_hang(entered, rank, held, len(stuck)) for rank in stuck]
     # Those at the end of the chain wait among themselves, in a collective that all of them entered.
@@ -158,14 +158,10 @@ def _hang(entered: _Entered, absent: list[int]) -> tuple[str, list[Accusation]] 
     return "communication hang", []
 
 
-def _is_alone(entered: _Entered, rank: int) -> bool:
-    """Whether others have gone on from what it did last: nobody is still with it in its last collective."""
-    last = entered.last[rank]
-    return not any(
-        other != rank and (entered.last[other].group, entered.last[other].sequence) == (last.group, last.sequence)
-        for other in entered.members[last.group]
-        if other in entered.last
-    )
+def _was_left(entered: _Entered, rank: int) -> bool:
+    """Whether somebody has gone on from what the rank did last: then that is over, and the rank waits for nobody."""
+    last = _key(entered.last[rank])
+    return any(_key(entered.last[other]) != last for other in entered.times[last])
 
 
 def _unfinished(entered: _Entered) -> tuple[str, list[Accusation]] | None:

@@ -72,6 +72,8 @@ def test_a_table_of_operations_accuses_the_worker_that_computes_slower(
     assert "forward-compute" in told["accused"][0]["evidence"]
     innocent = run(shared_data("gpu/bytedance_straggler/trace-ST.parquet"))
     assert "nobody is accused" in innocent.stdout
+    other = run(shared_data("gpu/openb/openb_pod_list_default.parquet"))
+    assert other.stderr.endswith("no column dp_rank, duration, optype, rank, stage, step\n")
     (tmp_path / "a.parquet").write_bytes(b"nothing")
     for name in ("a.parquet", "none.parquet"):
         done = run(tmp_path / name)

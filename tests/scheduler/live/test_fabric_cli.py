@@ -60,6 +60,7 @@ def test_the_table_says_what_is_compared() -> None:
         ({"leaves": 2}, "spines"),
         (a_fabric(colour=1), "colour"),
         (a_fabric(leaves=0), "at least one of each"),
+        (a_fabric(leaves=10**9, spines=10**9), "at most 10,000,000 links"),
         (a_fabric(lost_spines=[0, 1]), "every link is down"),
         (a_fabric(lost_spines=[2]), "lost_spines is 2: there are 2"),
         (a_fabric(links=[{"leaf": 2, "spine": 0}]), r"links[0].leaf is 2"),
@@ -76,4 +77,5 @@ def test_what_is_wrong_is_said(given: Any, says: str) -> None:
 
 
 def test_no_connections_are_no_load() -> None:
-    assert run("-", given=a_fabric(connections=[])).returncode == 0
+    told = json.loads(run("-", "--json", given=a_fabric(connections=[])).stdout)
+    assert (told["max_load"], told["ideal"], told["ratio"], told["paths"]) == (0.0, 0.0, 1.0, [])

@@ -71,16 +71,17 @@ def shifted(dump, seconds):
 
 def a_job(ranks, steps, own, groups=None, stop=None):
     """Dumps of a job: in every step a collective in each rank's group, then one over all; own(rank, step): seconds
-    between. stop: (rank, step) that never enters its group's collective."""
+    between. stop: (rank or ranks, step): they never enter their group's collective of that step."""
     groups = groups or {rank: "half-" + "ab"[rank >= ranks // 2] for rank in range(ranks)}
     operations = {rank: [] for rank in range(ranks)}
     at = dict.fromkeys(range(ranks), 0.0)
     dead = set()
+    stops = {} if stop is None else dict.fromkeys(stop[0] if isinstance(stop[0], set) else {stop[0]}, stop[1])
     for step in range(1, steps + 1):
         for group in (groups, dict.fromkeys(range(ranks), "all")):
             entering = {}
             for rank in range(ranks):
-                if rank in dead or (stop == (rank, step) and group is groups):
+                if rank in dead or (stops.get(rank) == step and group is groups):
                     dead.add(rank)
                     continue
                 entering[rank] = at[rank] + (own(rank, step) if group is groups else 0.0002)
@@ -104,6 +105,28 @@ def test_whoever_stops_is_found_behind_every_chain_of_groups(rank, step, seed):
     rng = random.Random(seed)
     dumps = a_job(16, 30, lambda r, s: 0.03 * rng.uniform(0.7, 1.3), stop=(rank, step))
     assert accused(diagnose(dumps)) == ("non-communication hang", [rank])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.integers(0, 15), min_size=1, max_size=7), st.integers(2, 30))
+def test_all_ranks_of_a_node_that_stop_together_are_found(ranks, step):
+    dumps = a_job(16, 30, lambda r, s: 0.03, stop=(ranks, step))
+    verdict, found = accused(diagnose(dumps))
+    assert verdict == "non-communication hang"
+    assert set(found) == ranks
+
+
+def test_a_collective_that_all_have_entered_and_none_finishes_is_a_hang_of_the_network():
+    dumps = [
+        Dump(dump.rank, [dataclasses.replace(one, state="completed") for one in dump.operations])
+        for dump in a_job(8, 5, lambda r, s: 0.03)
+    ]
+    assert accused(diagnose(dumps)) == ("healthy", [])
+    stuck = [
+        Dump(dump.rank, [*dump.operations[:-1], dataclasses.replace(dump.operations[-1], state="started")])
+        for dump in dumps
+    ]
+    assert accused(diagnose(stuck)) == ("communication hang", [])
 
 
 @settings(max_examples=60, deadline=None)
