@@ -17,7 +17,7 @@ def mount(app: typer.Typer) -> None:
 def fabric(
     spec: str = typer.Argument(help="JSON: leaves, spines, connections, links that are down; - for standard input."),
     may_split: bool = typer.Option(True, "--split/--whole", help="Split a few flows to reach the ideal, or none."),
-    seed: int = typer.Option(0, "--seed", min=0, help="Seed of the hashing (ECMP) that the placement is compared with."),
+    seed: int = typer.Option(0, "--seed", min=0, help="Seed of the hashing (ECMP) that it is compared with."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object with every connection's paths."),
 ) -> None:
     """Give every connection of a collective its spine, so that no link carries more than it must.
