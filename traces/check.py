@@ -53,6 +53,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     events_in_a_second: int | None
     shapes: list[dict[str, Any]] | None
     machine_outage_s: dict[str, Any] | None
+    faults: list[dict[str, Any]] | None
     notes: list[str]
 
 
@@ -140,7 +141,8 @@ def _check(trace: Trace, questions: _Questions) -> CheckReport:
         requests=questions.by("resource", "requests", "task_events"),
         tasks_per_job=questions.one("tasks_per_job", "tasks"),
         events_in_a_second=burst["events_in_a_second"] if burst else None, shapes=questions.many("shapes", "machines"),
-        machine_outage_s=questions.one("machine_outages", "machines"), notes=meta.notes,
+        machine_outage_s=questions.one("machine_outages", "machines"),
+        faults=questions.many("faults", "faults"), notes=meta.notes,
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def table_schema(layout: Layout) -> pa.Schema:
 
 def _convert(con: duckdb.DuckDBPyConnection, file: Path, query: Query, target: Path, strict: bool) -> Output:
     schema = table_schema(query.layout)
-    clock = _Clock(next((name for name in ("time_us", "start_us") if name in schema.names), None))
+    clock = _Clock(clock_of(schema))
     broken = np.zeros(len(query.rules) + 1, np.int64)
     fatal = np.array([False, *(rule.fatal for rule in query.rules)])
     with open_writer(target, query.layout.table, schema) as writer:
@@ -111,8 +111,13 @@ def _as(column: pa.Array, field: pa.Field) -> pa.Array:
     return column if column.type == field.type else column.cast(field.type)
 
 
+def clock_of(schema: pa.Schema) -> str | None:
+    """The column that a table is in order of; None if it has none."""
+    return next((name for name in ("time_us", "start_us") if name in schema.names), None)
+
+
 class _Clock:
-    """Follows a time column: its range, and whether it ever goes back."""
+    """Follows a time column: its range, and whether it ever goes back. Where rows have an end, the range covers it."""
 
     def __init__(self, column: str | None) -> None:
         self.column, self.is_sorted = column, True
@@ -129,6 +134,8 @@ class _Clock:
         )
         self.previous = max(int(times.max()), self.previous or 0)
         self.first = int(times.min()) if self.first is None else min(self.first, int(times.min()))
+        if self.column == "start_us":
+            times = np.concatenate([times, to_numpy(batch.column("end_us").drop_null())])
         inside = times[times != AFTER_END_US]
         if inside.size:
             self.last = max(int(inside.max()), self.last or 0)

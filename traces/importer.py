@@ -29,7 +29,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.convert import Output, convert_file
+from traces.convert import Output, clock_of, convert_file
 from traces.errors import OutputExistsError, TraceError
 from traces.layout import Layout
 from traces.reader import Reader, get_reader
@@ -296,6 +296,7 @@ def _assemble(
         time_range_us=_time_range(outputs), rows=dict(sorted(rows.items())),
         rejected={table: count for table, count in sorted(rejected.items()) if count}, gaps=find_gaps(files),
         illegal_transitions=illegal, sources=_sources(files, records), notes=notes, options={"strict": strict},
+        fleet=reader.fleet,
     )  # fmt: skip
     write_meta(meta, staging.trace)
     return meta
@@ -316,10 +317,11 @@ def _place(con: duckdb.DuckDBPyConnection, staging: _Staging, table: str, output
             _link(part, staging.trace / table / part.name)
         return
     schema = pq.read_schema(parts[0])
+    clock = clock_of(schema)
     names = ", ".join(sql_text(str(part)) for part in parts)
     rows = con.sql(
         f"SELECT {', '.join(schema.names)} FROM read_parquet([{names}], filename=true, file_row_number=true) "
-        "ORDER BY time_us, filename, file_row_number"
+        f"ORDER BY {clock}, filename, file_row_number"
     )
     batches = iter(rows.to_arrow_reader(ROW_GROUP))
     for number in itertools.count():

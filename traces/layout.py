@@ -243,8 +243,11 @@ def _pick(file: Path, fields: tuple[Field, ...], texts: dict[str, str]) -> str:
 def _member(text: str, member: str) -> str:
     if not member:
         return f"nullif({text}, '')"
-    json = f"""replace(replace({text}, '''', '"'), 'None', 'null')"""
-    return f"CASE WHEN json_valid({json}) THEN json_extract_string({json}, '$.{member}') ELSE nullif({text}, '') END"
+    python = f"""replace(replace({text}, '''', '"'), 'None', 'null')"""
+    cases = " ".join(
+        f"WHEN json_valid({json}) THEN json_extract_string({json}, '$.{member}')" for json in (text, python)
+    )
+    return f"CASE {cases} ELSE nullif({text}, '') END"
 
 
 def _headed_csv(file: Path, fields: tuple[Field, ...]) -> Relation:
@@ -265,12 +268,25 @@ def _headed_csv(file: Path, fields: tuple[Field, ...]) -> Relation:
 
 
 def _json_lines(file: Path, fields: tuple[Field, ...]) -> Relation:
+    return _json_objects(file, fields, _read_csv(file, ["raw_line"], delim=chr(1)))
+
+
+def json_array(file: Path, fields: tuple[Field, ...]) -> Relation:
+    """A file that is one JSON array of objects; rows are its elements."""
+    objects = f"read_json_objects({sql_text(str(file))}, format='array', maximum_object_size=16777216)"
+    return _json_objects(
+        file, fields, f"SELECT row_number() OVER () AS row_, json::VARCHAR AS raw_line FROM {objects}"
+    )
+
+
+def _json_objects(file: Path, fields: tuple[Field, ...], lines: str) -> Relation:
+    """Columns out of lines (row_, raw_line) of JSON text."""
     names = {name.partition(">")[0] for field in fields for name in field.names}
     texts = {name: f"""json_extract_string(object, '$."{name}"')""" for name in names}
     rows = f"""SELECT row_, raw_line, is_json, object, {_pick(file, fields, texts)} FROM (
   SELECT *, CASE WHEN is_json AND json_type(raw_line) = 'OBJECT' THEN raw_line END AS object FROM (
     SELECT *, coalesce(json_valid(raw_line), FALSE) AS is_json
-    FROM ({_read_csv(file, ["raw_line"], delim=chr(1))})))"""
+    FROM ({lines})))"""
     no_object = "Export as newline-delimited JSON, one object per line"
     return Relation(
         rows,

@@ -13,14 +13,19 @@ from traces.schema import Tier, Units
 from traces.sources import SourceFile, find_files
 
 # Format -> module that holds its READER. A new format is one module and one line here.
-FORMATS = {"google2011": "traces.google2011", "google2019": "traces.google2019", "openb": "traces.openb"}
+FORMATS = {
+    "google2011": "traces.google2011",
+    "google2019": "traces.google2019",
+    "infinitehbd": "traces.infinitehbd",
+    "openb": "traces.openb",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A trace format. tables: published table -> what its files become. claim: the table of a file whose name hides it.
 
-    choose: last word on which of the files found are meant, with notes for meta.json.
+    choose: last word on which of the files found are meant, with notes for meta.json. fleet: see `Meta`.
     """
 
     format: str
@@ -30,6 +35,7 @@ class Reader:
     suffixes: tuple[str, ...]
     claim: Callable[[Path], str | None] = lambda path: None
     choose: Callable[[Sequence[Path]], tuple[Sequence[Path], list[str]]] = lambda sources: (sources, [])
+    fleet: int | None = None
 
     def find(self, sources: Sequence[Path]) -> tuple[list[SourceFile], list[str]]:
         """The files to import, by table and part, and notes on the choice; TraceFormatError as `find_files`."""

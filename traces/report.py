@@ -188,6 +188,8 @@ def _measures(report: CheckReport) -> Iterator[Table]:
         yield _grid("machine shapes (millicores, MiB)", tuple(shown[0]), [tuple(shape.values()) for shape in shown])
     if report.machine_outage_s and report.machine_outage_s["n"]:
         yield _grid("machine away, s", tuple(report.machine_outage_s), [tuple(report.machine_outage_s.values())])
+    if report.faults:
+        yield _grid("faults, hours", tuple(report.faults[0]), [tuple(row.values()) for row in report.faults])
 
 
 def print_synth(rows: dict[str, int], seconds: float, out: Path, as_json: bool) -> None:

@@ -119,6 +119,11 @@ TABLES: dict[str, dict[str, str]] = {
         "task": "i64", "attempt": "i32", "submit_us": "i64", "schedule_us": "i64?", "end_us": "i64?", "end": "str?",
         "machine": "i64?",
     },
+    # One row per fault of a server, sorted by start_us; the server cannot be used while any of its faults lasts. end_us
+    # NULL: not over when the recording ended. level, cause, detail: from general to particular, in the source's words.
+    "faults": {
+        "start_us": "i64", "end_us": "i64?", "node": "str", "level": "str?", "cause": "str?", "detail": "str?",
+    },
     # Row numbers are 1-based physical rows of the file, its header included where it has one.
     "rejected": {"file": "str", "row": "i64", "reason": "str", "line": "str"},
 }  # fmt: skip
@@ -168,7 +173,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
     digest: SHA-256 over the tables' bytes, so equal digests are equal traces. illegal_transitions: per "STATE EVENT"
     the number of rows "with_missing_info" and "without". time_range_us: first and last task event (or event of any kind
-    in a trace without tasks), AFTER_END_US left out.
+    in a trace without tasks), AFTER_END_US left out. fleet: how many nodes were watched, where the publisher says so
+    and the rows cannot.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -184,6 +190,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[Source] = []
     notes: list[str] = []
     options: dict[str, Any] = {}
+    fleet: int | None = None
 
     def tier_of(self, priority: int) -> str:
         """The name of the tier a priority belongs to; "other" outside all of them."""
