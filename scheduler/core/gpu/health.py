@@ -21,7 +21,7 @@ import numpy as np
 
 from scheduler.core.errors import StowageInputError
 from scheduler.core.gpu.hazard import MEASURED, Hazard
-from scheduler.core.gpu.signals import Severity, Signal, severity_rank
+from scheduler.core.gpu.signals import SEVERITIES, Severity, Signal, severity_rank
 
 State = Literal["healthy", "probation", "warning", "degraded", "faulty"]
 
@@ -91,7 +91,7 @@ def judge_node(
     of_gpus = [s for s in found if s.gpu is not None and s.component in OF_ONE_GPU]
     broken = frozenset(s.gpu for s in of_gpus if s.gpu is not None and s.severity == "fatal")
     whole = [s for s in found if not (s in of_gpus and s.gpu in broken)]
-    worst = max((s.severity for s in whole), key=severity_rank, default="info")
+    worst = SEVERITIES[max((severity_rank(s.severity) for s in whole), default=0)]
     age_h = None if history.repaired_s is None else max(0.0, (now_s - history.repaired_s) / 3600)
     age = np.array([math.inf if age_h is None else age_h])
     rate_factor = float(hazard.rate_per_h(age)[0] / hazard.per_h[-1])
