@@ -1,0 +1,25 @@
+"""What the telemetry says of one culprit, whichever input it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Syndrome = Literal[
+    "non-communication hang", "communication hang", "non-communication slow", "communication slow", "hardware fault"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """rank: in the job; None where only the place is known. gpu: index on the host. confidence: 0 to 1.
+
+    evidence: in words and numbers.
+    """
+
+    rank: int | None
+    host: str | None
+    gpu: int | None
+    syndrome: Syndrome
+    confidence: float
+    evidence: str
