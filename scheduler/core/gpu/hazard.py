@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 # Ages between which rates are counted, in hours: an hour, a quarter, a day, then 3, 7, 14, 30, 60 days.
 AGE_EDGES_H = (0.0, 1.0, 6.0, 24.0, 72.0, 168.0, 336.0, 720.0, 1440.0, np.inf)
 FIRST_EDGE_H = 0.5  # stands for 0 where the logarithm is taken
-# Faults that each age class is given for free at the mean rate of all, so that an empty class claims nothing.
-PRIOR_FAULTS = 1.0
+# Faults that each age class is given for free at the mean rate of all, so that an empty one has a rate above 0.
+PRIOR_FAULTS = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
