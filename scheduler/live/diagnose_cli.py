@@ -15,7 +15,8 @@ def mount(app: typer.Typer) -> None:
 
 def diagnose(
     folder: Path = typer.Argument(
-        help="Folder of PyTorch's Flight Recorder dumps, a file per rank; or a Parquet file of timed operations."
+        help="Folder of PyTorch's Flight Recorder dumps, a file per rank, and of telemetry; or a Parquet file of timed "
+        "operations."
     ),
     ranks: int = typer.Option(0, "--ranks", min=0, help="Ranks of the job; else as many as the dumps speak of."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
@@ -23,8 +24,9 @@ def diagnose(
     """Find the rank that holds a job up: who never entered a collective, or takes longer before each; or nobody.
 
     Nothing in a dump is run: a pickle that asks for code is refused and named. A dump that is missing or cannot be read
-    is evidence like the others. A Parquet file has the columns stage, dp_rank, rank, step, optype, duration (seconds):
-    workers that compute slower than the others of their stage are accused.
+    is evidence like the others. Telemetry is known by its contents: NCCL Inspector and RAS, kernel logs, dcgm-exporter,
+    NVSentinel, GPUd, `kubectl get nodes -o json`. A Parquet file has the columns stage, dp_rank, rank, step, optype,
+    duration (seconds): workers that compute slower than the others of their stage are accused.
     """
     if folder.suffix == ".parquet":
         _report(_of_operations(folder), as_json)
@@ -32,19 +34,26 @@ def diagnose(
     from scheduler.core.errors import StowageInputError
     from scheduler.core.gpu.flight_recorder import Dump, DumpError, rank_in, read_dump
     from scheduler.core.gpu.syndromes import diagnose as judge
+    from scheduler.live.telemetry_files import read_telemetry
 
     if not folder.is_dir():
         raise StowageInputError(f"{folder}: no such folder")
+    telemetry = read_telemetry(folder)
     files: dict[int, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and path not in telemetry.files):
         rank = rank_in(path.name)
         if rank is None:
             continue
         if rank in files:
             raise StowageInputError(f"{folder}: {files[rank].name} and {path.name} are both of rank {rank}: remove one")
         files[rank] = path
+    if not files and telemetry.files:
+        _report(telemetry.report(), as_json)
+        return
     if not files:
-        raise StowageInputError(f"{folder}: no file's name ends in a rank, as in nccl_trace_rank_0")
+        raise StowageInputError(
+            f"{folder}: no file's name ends in a rank, as in nccl_trace_rank_0; nor is any telemetry"
+        )
     if ranks and max(files) >= ranks:
         raise StowageInputError(f"{files[max(files)]}: rank {max(files)} of a job of {ranks} ranks")
     dumps: list[Dump] = []
@@ -68,7 +77,7 @@ def diagnose(
         "missing_ranks": found.missing, "late": found.late, "notes": found.notes, "unreadable": unreadable,
         "ranks": len(dumps),
     }  # fmt: skip
-    _report(report, as_json)
+    _report(telemetry.added_to(report), as_json)
 
 
 def _of_operations(file: Path) -> dict[str, Any]:
@@ -123,12 +132,22 @@ def _report(report: dict[str, Any], as_json: bool) -> None:
         return
     print(f"{report['verdict']} ({report['ranks']} ranks)")
     for one in report["accused"]:
-        print(f"  rank {one['rank']}: {one['syndrome']}, confidence {one['confidence']:g}: {one['evidence']}")
+        print(f"  {_place(one)}: {one['syndrome']}, confidence {one['confidence']:g}: {one['evidence']}")
     if not report["accused"]:
         print("  nobody is accused")
     for line in (*report["late"], *report["notes"]):
         print(f"  {line}")
+    for one in report.get("signals", ()):
+        where = one["node"] if one["gpu"] is None else f"{one['node']} GPU {one['gpu']}"
+        print(
+            f"  {one['severity']} {one['code']} on {where} by {one['source']}, {one['count']} times: {one['message']}"
+        )
     if report["missing_ranks"]:
         print(f"  no dump of ranks {', '.join(map(str, report['missing_ranks']))}")
     for one in report["unreadable"]:
         typer.echo(f"{one['file']}: {one['why']}", err=True)
+
+
+def _place(accused: dict[str, Any]) -> str:
+    named = ((name, accused[name]) for name in ("rank", "host", "gpu"))
+    return ", ".join(f"{name} {value}" for name, value in named if value is not None)

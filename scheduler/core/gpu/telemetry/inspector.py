@@ -11,7 +11,7 @@ import math
 import re
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -93,7 +93,8 @@ class Process:
 class Operations:
     """Finished operations as columns; row n of every array is the same one, in the order they were read.
 
-    communicator, op, timing, process: (N,) int32, indices into the tables of the same name. rank, peer: (N,) int32, in
+    communicator, op, timing, process: (N,) int32, indices into the tables of the same name; sizes: ranks of each
+    communicator. rank, peer: (N,) int32, in
     the communicator; peer is -1 for a collective. sequence, size_bytes: (N,) int64. exec_s: (N,) seconds from the
     process's own start to its end. busbw_gbs: (N,) GB/s, NaN where it is not said. start_s, dump_s: (N,) Unix time by
     the host's clock; NaN where it is not said (start_s needs verbose records). dropped: operations that NCCL says it
@@ -101,6 +102,7 @@ class Operations:
     """
 
     communicators: tuple[str, ...]
+    sizes: tuple[int, ...]
     ops: tuple[str, ...]
     timings: tuple[str, ...]
     processes: tuple[Process, ...]
@@ -124,7 +126,7 @@ class Operations:
     def rows(self, keep: NDArray[np.bool_]) -> Operations:
         """The rows where `keep` holds, with the same tables."""
         columns = {name: getattr(self, name)[keep] for name in COLUMNS}
-        return Operations(self.communicators, self.ops, self.timings, self.processes, **columns, dropped=self.dropped)
+        return replace(self, **columns)
 
     @property
     def is_p2p(self) -> NDArray[np.bool_]:
@@ -167,8 +169,8 @@ class InspectorReader:
         """All that was read so far; an operation that was read twice, as when logs overlap, is there once."""
         columns = {name: np.array(values, TYPES[name]) for name, values in self._columns.items()}
         found = Operations(
-            tuple(self._communicators), tuple(self._ops), tuple(self._timings), self._job_ranks(),
-            **columns, dropped=self.dropped,
+            tuple(self._communicators), tuple(self._ranks.get(code, 0) for code in self._communicators.values()),
+            tuple(self._ops), tuple(self._timings), self._job_ranks(), **columns, dropped=self.dropped,
         )  # fmt: skip
         # a rank may send to many peers under one number, and sends and receives are numbered apart
         key = np.stack([columns[name].astype(np.int64) for name in ("communicator", "rank", "op", "peer", "sequence")])

@@ -34,13 +34,14 @@ def read_kernel_log(
     lines: Iterable[bytes],
     rejects: Rejects,
     node: str,
-    gpus: Mapping[str, int] | None = None,
+    gpus: Mapping[tuple[str, str], int] | None = None,
     written_s: float = 0.0,
     boot_s: float | None = None,
 ) -> list[Signal]:
     """The faults in a log, in its order.
 
-    node: where a line names no host. gpus: GPU index by PCI address as `pci_address` writes it. written_s, boot_s: see
+    node: where a line names no host. gpus: GPU index by node and PCI address, as `pci_address`
+    writes it. written_s, boot_s: see
     `read_log_line`. A line that speaks of an Xid and has no number that can be read is rejected.
     """
     found = []
@@ -55,10 +56,11 @@ def read_kernel_log(
             continue
         if fault is None:
             continue
-        gpu = (gpus or {}).get(fault.address) if fault.component != "nvswitch" else None
+        where = line.node or node
+        gpu = (gpus or {}).get((where, fault.address)) if fault.component != "nvswitch" else None
         found.append(
             Signal(
-                line.time_s, line.node or node, gpu, fault.component, fault.severity, fault.code, SOURCE,
+                line.time_s, where, gpu, fault.component, fault.severity, fault.code, SOURCE,
                 f"{fault.address}: {fault.message.strip()[:MOST_MESSAGE]}", fault.severity != "info",
             )
         )  # fmt: skip

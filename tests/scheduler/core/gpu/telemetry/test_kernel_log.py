@@ -40,7 +40,7 @@ def test_time_and_host_are_read_from_every_kind_of_log(prefix: str, time_s: floa
     assert is_log_line(line)
     rejects = Rejects()
     (signal,) = read_kernel_log(
-        [line.encode()], rejects, "here", {"0000:9b:00": 4}, written_s=AT + 3600, boot_s=AT - 3600
+        [line.encode()], rejects, "here", {(node, "0000:9b:00"): 4}, written_s=AT + 3600, boot_s=AT - 3600
     )
     assert signal.time_s == pytest.approx(time_s)
     assert (signal.node, signal.gpu, signal.code, signal.severity, signal.component) == (
@@ -103,7 +103,9 @@ def test_switches_and_lost_gpus() -> None:
         "[ 1.5] usb 1-1: a device has fallen off the bus",
     )
     rejects = Rejects()
-    found = read_kernel_log([line.encode() for line in lines], rejects, "n", {"0000:9b:00": 4, "0000:05:00": 1})
+    found = read_kernel_log(
+        [line.encode() for line in lines], rejects, "n", {("n", "0000:9b:00"): 4, ("n", "0000:05:00"): 1}
+    )
     assert [(one.code, one.severity, one.component, one.gpu) for one in found] == [
         ("sxid-12028", "warning", "nvswitch", None),
         ("sxid-20034", "fatal", "nvswitch", None),
