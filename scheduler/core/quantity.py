@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, localcontext
+from functools import lru_cache
 
 LARGEST = 2**63 - 1
 
@@ -40,6 +41,21 @@ def parse_quantity(text: str | int | float, unit: Decimal | int = 1) -> int:
     Raises ValueError, naming the value and the rule, for text outside the grammar, a negative value, or one beyond
     2^63-1 units.
     """
+    if isinstance(text, str) and len(text) <= _SHORT:
+        return _parse_short(text, unit)
+    return _parse(text, unit)
+
+
+_SHORT = 24
+"""Quantities that people write are short, and a cluster has few different ones."""
+
+
+@lru_cache(maxsize=4096)
+def _parse_short(text: str, unit: Decimal | int) -> int:
+    return _parse(text, unit)
+
+
+def _parse(text: str | int | float, unit: Decimal | int) -> int:
     if isinstance(text, bool):
         raise ValueError(f"{text!r} is not a quantity")
     shown = f'"{text}"' if isinstance(text, str) else repr(text)
@@ -63,9 +79,12 @@ def parse_quantity(text: str | int | float, unit: Decimal | int = 1) -> int:
     return whole
 
 
+_MILLI = Decimal("0.001")
+
+
 def parse_resource(name: str, text: str | int | float) -> int:
     """A resource's quantity in our unit for it: millicores for `cpu`, base units (bytes, devices, pods) otherwise."""
-    return parse_quantity(text, Decimal("0.001") if name == "cpu" else 1)
+    return parse_quantity(text, _MILLI if name == "cpu" else 1)
 
 
 def format_resource(name: str, amount: int) -> str:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.core import kube_types as kube
 from scheduler.core.cluster import NONZERO_DEFAULT
@@ -108,6 +110,7 @@ class ClusterCache:
         self._keep_objects = keep_objects
         self._assumed: dict[str, tuple[str, float]] = {}
         self._interned: dict[Requests, Requests] = {}
+        self._examined: NDArray[np.bool_] | None = None
 
     # ---- events
 
@@ -127,6 +130,10 @@ class ClusterCache:
         self.columns.price_milli[state.row] = _price(annotations.get(PRICE_ANNOTATION, ""))
         health = _health(annotations.get(HEALTH_ANNOTATION))
         self.columns.is_suspect[state.row] = health.state != "healthy"
+        self.columns.avoided.discard(state.row)
+        if any(one.effect == "PreferNoSchedule" for one in node.spec.taints or ()):
+            self.columns.avoided.add(state.row)
+        self._examined = None
         if (flag := _flag(node, health)) is None:
             self.flags.pop(name, None)
         else:
@@ -142,6 +149,7 @@ class ClusterCache:
         self.columns.remove(name)
         state.row, state.allocatable = -1, {}
         self.flags.pop(name, None)
+        self._examined = None
         self.unreadable.pop(f"node {name}", None)
         self._forget_if_empty(state)
         self._tell("node", name, before, None)
@@ -193,12 +201,14 @@ class ClusterCache:
         before = self.plans.get(plan.metadata.name)
         self.plans[plan.metadata.name] = plan
         self.reservations.put(plan)
+        self._examined = None
         self._tell("plan", plan.metadata.name, before, plan)
 
     def drop_plan(self, name: str) -> None:
         """A Plan is gone, and its reservations with it."""
         before = self.plans.pop(name, None)
         self.reservations.drop(name)
+        self._examined = None
         if before is not None:
             self._tell("plan", name, before, None)
 
@@ -251,6 +261,17 @@ class ClusterCache:
         return len(self._assumed)
 
     # ---- questions
+
+    @property
+    def examined(self) -> NDArray[np.bool_]:
+        """(N,), the rows of nodes that may refuse a pod: flagged, or with room that is kept."""
+        if self._examined is None:
+            self._examined = np.zeros(len(self.columns.name_of), np.bool_)
+            row_of = self.columns.row_of
+            for name in (*self.flags, *self.reservations.on_node):
+                if (row := row_of.get(name)) is not None:
+                    self._examined[row] = True
+        return self._examined
 
     def holds_against(self, node: str, now_s: float) -> list[Hold]:
         """Reservations on a node that count now. now_s: seconds since 1970."""

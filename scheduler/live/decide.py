@@ -11,6 +11,12 @@ node.) So every refusal goes to FailedAndUnresolvableNodes, and `preempt` keeps 
 Filtering changes nothing. Scoring remembers the node it likes best as assumed, until the watch says where the pod went:
 kube-scheduler runs ahead of the API server by as many pods as its rate limit holds back, and without that memory they
 would all be sent to the same node.
+
+A short list. kube-scheduler stops looking for nodes once it has a sample of them (10 % of 5,000 nodes, never fewer than
+100) and then weighs each one. What it takes into account beyond our policy are mostly wishes: of the pod (affinity,
+spreading, volumes), of nodes (PreferNoSchedule). Where there are none, `filter` passes on only as many as that least
+sample, the best by the policy. The scheduler then has less to weigh and to send. What it still weighs, such as images,
+or spreading that is configured for the whole cluster, it weighs among those.
 """
 
 from __future__ import annotations
@@ -24,13 +30,15 @@ import msgspec
 import numpy as np
 
 from scheduler.core import kube_types as kube
+from scheduler.core.columns import Ints
 from scheduler.core.requests import effective_requests
 from scheduler.live.cluster_cache import ClusterCache, nonzero_requests, owner_uid
 from scheduler.live.kube_objects import LiveNode, shape_hash
+from scheduler.live.name_index import UNKNOWN_ROW
 from scheduler.live.node_columns import GPU_RESOURCES, Requests
 from scheduler.live.reservations import Claimant, Hold, total
-from scheduler.live.scoring import ScoreRows, best_nodes
-from scheduler.live.wire import MetaPod, MetaVictims, Victims
+from scheduler.live.scoring import Ranking
+from scheduler.live.wire import MetaPod, MetaVictims, Victims, names_decoder
 
 UNKNOWN: Final = "unknown-node"
 RESERVED: Final = "reserved"
@@ -51,7 +59,7 @@ class PodAsked:
     key: str
     uid: str
     _requests: Requests | None = None
-    _nonzero: tuple[int, int] = (0, 0)
+    _nonzero: Ints | None = None
 
     @classmethod
     def of(cls, pod: kube.PodObject) -> PodAsked:
@@ -68,19 +76,29 @@ class PodAsked:
             except ValueError as error:
                 raise BadPod(str(error)) from error
             self._requests = tuple(sorted({**amounts, "pods": 1}.items()))
-            self._nonzero = nonzero_requests(self.obj, amounts)
+            self._nonzero = np.array(nonzero_requests(self.obj, amounts), np.int64)
         return self._requests
 
     @property
-    def nonzero(self) -> tuple[int, int]:
-        """CPU millicores and memory MiB as kube-scheduler's scores count them."""
+    def nonzero(self) -> Ints:
+        """(2,), CPU millicores and memory MiB as kube-scheduler's scores count them."""
         _ = self.requests
+        assert self._nonzero is not None
         return self._nonzero
 
     @property
     def wants_gpu(self) -> bool:
         """Whether it asks for whole GPUs."""
         return any(name in GPU_RESOURCES for name, _ in self.requests)
+
+    @property
+    def has_wishes(self) -> bool:
+        """Whether it cares about where it goes in a way that only the scheduler weighs; in doubt it does."""
+        spec = self.obj.spec
+        return bool(
+            spec.affinity is not None or spec.topology_spread_constraints or spec.resource_claims
+            or any(one.persistent_volume_claim or one.ephemeral for one in spec.volumes or ())
+        )  # fmt: skip
 
     def claimant(self) -> Claimant:
         """How it claims reservations."""
@@ -97,22 +115,94 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class FilterAnswer:
-    """passed: names in the order asked, or None for all of them. refused: the others, with why."""
+    """passed: names, or None for all that were asked about. refused: the others, with why.
+
+    shortlist: (passed,), rows of those passed where they are only the best of what could have, best first.
+    """
 
     passed: list[str] | None
     refused: dict[str, Refused] = field(default_factory=dict)
+    shortlist: Ints | None = None
 
 
-def filter_nodes(cache: ClusterCache, pod: PodAsked, names: Sequence[str], now_s: float) -> FilterAnswer:
-    """Which of the named nodes the pod may use. now_s: seconds since 1970, for reservations."""
-    known = cache.columns.row_of
-    restricted = bool(cache.flags or cache.reservations.on_node)
-    if not restricted and all(map(known.__contains__, names)):
-        return FilterAnswer(None)
-    refused = refusals(cache, pod, names, now_s)
+class Candidates:
+    """The nodes that a request names, in its order.
+
+    rows: (names,), their rows in the cache, -1 for an unknown node. are_known: whether there is none of these.
+    """
+
+    def __init__(self, cache: ClusterCache, raw: bytes, rows: Ints | None = None) -> None:
+        """raw: a JSON array of strings, or null. rows: where the caller knows them. Raises msgspec.MsgspecError."""
+        self._raw, self._index = raw, cache.columns.index
+        self._names: list[str] | None = None
+        self.are_known = True
+        if rows is None:
+            found = self._index.rows_in(raw)
+            if found is None:
+                rows = np.array([cache.columns.row_of.get(name, UNKNOWN_ROW) for name in self.names], np.int64)
+                found = rows, bool((rows >= 0).all())
+            rows, self.are_known = found
+        self.rows: Ints = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def is_of(self, cache: ClusterCache, raw: bytes) -> bool:
+        """Whether these are the candidates that such a request names, and the cache still has the same nodes."""
+        return self._index is cache.columns.index and self._raw == raw
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, read when first asked for."""
+        if self._names is None:
+            self._names = names_decoder.decode(self._raw) or []
+        return self._names
+
+
+def filter_nodes(
+    cache: ClusterCache,
+    pod: PodAsked,
+    asked: Candidates,
+    now_s: float,
+    ranking: Ranking | None = None,
+    shortlist: int = 0,
+) -> FilterAnswer:
+    """Which of the candidates the pod may use. now_s: seconds since 1970, for reservations.
+
+    shortlist: of those, as many of the best by the ranking, if nobody has wishes about them; 0: all.
+    """
+    refused, columns = _refused(cache, pod, asked, now_s), cache.columns
+    rows = asked.rows
+    if refused:
+        rows = np.array([columns.row_of[name] for name in asked.names if name not in refused], np.int64)
+    if (
+        ranking is not None and 0 < shortlist < len(rows) and not pod.has_wishes
+        and not (columns.avoided and columns.avoided & set(rows.tolist()))
+    ):  # fmt: skip
+        best = rows[rank(cache, ranking, pod, rows, shortlist)[0]]
+        if len(best) == shortlist:
+            return FilterAnswer([columns.name_of[row] for row in best.tolist()], refused, best)
     if not refused:
         return FilterAnswer(None)
-    return FilterAnswer([name for name in names if name not in refused], refused)
+    return FilterAnswer([name for name in asked.names if name not in refused], refused)
+
+
+def _refused(cache: ClusterCache, pod: PodAsked, asked: Candidates, now_s: float) -> dict[str, Refused]:
+    """`refusals` of the candidates, looking only at those that may refuse the pod."""
+    on_node = cache.reservations.on_node
+    own = cache.reservations.claimed_by(pod.claimant(), now_s) if on_node else []
+    names: Sequence[str] = ()
+    if not asked.are_known or any(hold.is_hard for hold in own):
+        names = asked.names
+    elif cache.flags or on_node:
+        names = [cache.columns.name_of[row] for row in asked.rows[cache.examined[asked.rows]].tolist()]
+    return refusals(cache, pod, names, now_s) if names else {}
+
+
+def rank(cache: ClusterCache, ranking: Ranking, pod: PodAsked, rows: Ints, count: int) -> tuple[Ints, Ints]:
+    """Positions in `rows` of the best nodes for the pod, best first, and their points."""
+    demand = cache.columns.demand(pod.requests, grow=False)  # what no node has needs no column
+    return ranking.best(cache.columns, demand, pod.nonzero, rows, _draw(pod.uid or pod.key), count)
 
 
 def refusals(
@@ -142,13 +232,12 @@ def refusals(
 
 def prioritize_nodes(
     cache: ClusterCache,
-    score_rows: ScoreRows,
+    ranking: Ranking,
     pod: PodAsked,
-    names: Sequence[str],
+    asked: Candidates,
     now_s: float,
     *,
     count: int,
-    price_weight: float = 0.0,
     clock_s: float | None = None,
     skip_refused: bool = False,
 ) -> list[tuple[str, int]]:
@@ -159,18 +248,14 @@ def prioritize_nodes(
     """
     if clock_s is not None:
         cache.forget(pod.key)
-    if skip_refused and (cache.flags or cache.reservations.on_node):
-        refused = refusals(cache, pod, names, now_s)
-        names = [name for name in names if name not in refused]
-    columns = cache.columns
-    demand = columns.demand(pod.requests, grow=False)  # what no node has needs no column
-    rows = np.array(_rows(columns.row_of, names), np.int64)
-    best = best_nodes(
-        score_rows, columns, demand, pod.nonzero, names, rows, _draw(pod.uid or pod.key), count, price_weight
-    )
-    if best and clock_s is not None:
-        cache.assume(pod.key, best[0][0], clock_s)
-    return best
+    rows, columns = asked.rows, cache.columns
+    if skip_refused and (refused := _refused(cache, pod, asked, now_s)):
+        rows = np.array([columns.row_of[name] for name in asked.names if name not in refused], np.int64)
+    best, points = rank(cache, ranking, pod, rows, count)
+    names = [columns.name_of[row] for row in rows[best].tolist()]
+    if names and clock_s is not None:
+        cache.assume(pod.key, names[0], clock_s)
+    return list(zip(names, points.tolist(), strict=True))
 
 
 def veto_preemption(
@@ -204,14 +289,6 @@ def cache_of_nodes(items: Iterable[msgspec.Raw]) -> ClusterCache:
     for raw in items:
         cache.put_node(decode(raw))
     return cache
-
-
-def _rows(row_of: Mapping[str, int], names: Sequence[str]) -> list[int]:
-    """The rows of the names, -1 for a name without one; hundreds of names, so the loop is C where it can be."""
-    try:
-        return list(map(row_of.__getitem__, names))
-    except KeyError:
-        return [row_of.get(name, -1) for name in names]
 
 
 def _flagged(cache: ClusterCache, pod: PodAsked, name: str) -> Refused | None:

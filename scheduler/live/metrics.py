@@ -43,6 +43,9 @@ class ExtenderMetrics:
             "stowage_extender_stale_answers", "Requests answered with an error because the cache was stale.", ["verb"],
             registry=self.registry,
         )  # fmt: skip
+        self.shortlists = Counter(
+            "stowage_extender_shortlists", "Filter requests answered with the best nodes only.", registry=self.registry
+        )
         self.rejected = Counter(
             "stowage_extender_rejected_requests", "Requests that broke a bound or could not be read, by HTTP status.",
             ["code"], registry=self.registry,

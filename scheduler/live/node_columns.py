@@ -14,6 +14,7 @@ import numpy as np
 
 from scheduler.core.cluster import AXES, CPU, DEVICE_MILLI, DISK, GPU, MEMORY
 from scheduler.core.columns import Ints
+from scheduler.live.name_index import NameIndex
 
 MIB: Final = 1 << 20
 GPU_RESOURCES: Final = frozenset({"nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe"})
@@ -34,7 +35,8 @@ class NodeColumns:
     """Arrays of N rows, of which some may be free; `row_of` has the rows in use.
 
     allocatable, requested: (N, R) int64. requested_nonzero: (N, 2) int64, see `cluster.nonzero_requests`.
-    price_milli: (N,) int64. is_suspect: (N,) bool, GPUs of doubtful health.
+    price_milli: (N,) int64. is_suspect: (N,) bool, GPUs of doubtful health. avoided: rows whose taints ask
+    pods to prefer other nodes.
     """
 
     def __init__(self) -> None:
@@ -46,9 +48,18 @@ class NodeColumns:
         self.requested_nonzero: Ints = np.zeros((_FIRST_ROWS, 2), np.int64)
         self.price_milli: Ints = np.zeros(_FIRST_ROWS, np.int64)
         self.is_suspect = np.zeros(_FIRST_ROWS, np.bool_)
+        self.avoided: set[int] = set()
+        self._index: NameIndex | None = None
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
         self._column: dict[str, int] = {}
         self._vectors: dict[Requests, Ints] = {}
+
+    @property
+    def index(self) -> NameIndex:
+        """The names in use and their rows; milliseconds for thousands of nodes when they have changed."""
+        if self._index is None:
+            self._index = NameIndex(self.row_of, len(self.name_of))
+        return self._index
 
     def add(self, name: str) -> int:
         """A row, all zero, for a node that has none."""
@@ -56,15 +67,19 @@ class NodeColumns:
             self._grow_rows()
         row = self._free.pop()
         self.row_of[name], self.name_of[row] = row, name
+        self._index = None
         return row
 
     def remove(self, name: str) -> None:
         """Free the row of a node."""
         row = self.row_of.pop(name)
         self.name_of[row] = ""
-        for column in (self.allocatable, self.requested, self.requested_nonzero, self.price_milli, self.is_suspect):
+        for column in (self.allocatable, self.requested, self.requested_nonzero):
             column[row] = 0
+        self.price_milli[row], self.is_suspect[row] = 0, False
+        self.avoided.discard(row)
         self._free.append(row)
+        self._index = None
 
     def set_allocatable(self, row: int, amounts: Mapping[str, int]) -> None:
         """What the node offers, by resource name in base units."""
@@ -82,16 +97,19 @@ class NodeColumns:
         grow: a resource without a column gets one; False leaves it out.
         """
         vector = self._vectors.get(requests)
-        if vector is None:
-            for name, _ in requests if grow else ():
-                self._column_of(name)
-            vector = np.zeros(len(self.axes), np.int64)
-            for name, amount in requests:
-                column = self._column_of(name) if grow else self._column.get(name, _NO_COLUMN)
-                if column != _NO_COLUMN:
-                    vector[column] += _scaled(column, -(-amount // MIB) if name in _BYTES else amount)
-            if not grow:
-                return vector
+        if vector is not None:
+            return vector
+        for name, _ in requests if grow else ():
+            self._column_of(name)
+        vector = np.zeros(len(self.axes), np.int64)
+        is_whole = True
+        for name, amount in requests:
+            column = self._column.get(name, _NO_COLUMN)
+            if column != _NO_COLUMN:
+                vector[column] += _scaled(column, -(-amount // MIB) if name in _BYTES else amount)
+            elif not grow:
+                is_whole = False  # a column may come yet
+        if is_whole:
             if len(self._vectors) >= _MOST_VECTORS:
                 self._vectors.clear()
             self._vectors[requests] = vector

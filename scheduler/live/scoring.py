@@ -1,8 +1,9 @@
 """The nodes worth a score: any policy of `scheduler.core.policies`, over the rows of the cache.
 
-The policy's own compiled score is called for each candidate, in one compiled loop. On top of it, in this order: a node
-with suspect GPUs comes after all others for a pod that uses GPUs; a dear node loses to a cheap one as `price_weight`
-says. Equal nodes go by name, as in the replay, so the same cluster gives the same choice.
+The policy's own compiled score is called for each candidate. On top of it, in this order: a dear node loses to a cheap
+one as `price_weight` says; a node with suspect GPUs comes after all others for a pod that uses GPUs. Equal nodes go by
+name, as in the replay, so the same cluster gives the same choice. All of it is one compiled loop: between two requests
+other programs use the processor's caches, and the code of every further library call would have to be fetched again.
 
 What is sent is 10 for the best node and at most 9 for any other, in proportion to how the policy sees it between the
 best and the worst candidate. So where the policy has a clear view it outweighs kube-scheduler's own scores (one point
@@ -11,12 +12,12 @@ is 10 times the extender's weight), and where nodes are much alike those decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scheduler.core.cluster import DISK, GPU, MEMORY
 from scheduler.core.columns import Ints
@@ -24,8 +25,7 @@ from scheduler.core.policies import get_policy
 from scheduler.live.node_columns import NodeColumns
 from scheduler.live.wire import MAX_SCORE
 
-Scores = NDArray[np.float64]
-ScoreRows = Callable[[Ints, Ints, Ints, Ints, Ints, Ints, int, Scores], None]
+BestRows = Callable[..., int]
 
 _ROUNDING_MIB: Final = 256
 """Requests are rounded up to MiB pod by pod: a node may look this much fuller than it is. The scheduler decides about
@@ -33,26 +33,32 @@ room exactly; here a pod that cannot fit is only kept from being scored."""
 
 
 @cache
-def scorer(policy: str) -> ScoreRows:
+def scorer(policy: str) -> BestRows:
     """The compiled loop of a policy; takes a second the first time. Raises StowageInputError for an unknown policy.
 
-    `loop(demand, demand_nonzero, allocatable, requested, requested_nonzero, rows, draw, out)` writes out[i], the score
-    of node rows[i], and -inf where the row is negative or the pod clearly does not fit.
+    `loop(demand, demand_nonzero, allocatable, requested, requested_nonzero, price_milli, is_suspect, rank, rows, draw,
+    price_weight, best, points)` writes the positions of the best of `rows` to `best`, best first, as many as it has
+    room for, their points to `points`, and returns how many. A row that is negative, or on which the pod clearly does
+    not fit, is never among them.
     """
     from numba import njit
 
     score = get_policy(policy).score
 
     @njit(
-        "void(int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], int64, float64[::1])",
+        "int64(int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], boolean[::1],"
+        "int64[::1], int64[::1], int64, float64, int64[::1], int64[::1])",
         error_model="numpy",
     )
     def loop(  # type: ignore[no-untyped-def]
-        demand, demand_nonzero, allocatable, requested, requested_nonzero, rows, draw, out
-    ):
+        demand, demand_nonzero, allocatable, requested, requested_nonzero, price_milli, is_suspect, rank, rows, draw,
+        price_weight, best, points,
+    ):  # fmt: skip
+        scores = np.empty(rows.size)
+        able = np.empty(rows.size, np.int64)  # where the pod fits
+        count = 0
         for i in range(rows.size):
             node = rows[i]
-            out[i] = -np.inf
             if node < 0:
                 continue
             fits = True
@@ -62,77 +68,61 @@ def scorer(policy: str) -> ScoreRows:
                     fits = False
                     break
             if fits:
-                out[i] = score(demand, demand_nonzero, allocatable, requested, requested_nonzero, node, draw)
+                scores[i] = score(demand, demand_nonzero, allocatable, requested, requested_nonzero, node, draw)
+                if np.isfinite(scores[i]):
+                    able[count] = i
+                    count += 1
+        if not count:
+            return 0
+        able = able[:count]
+        if price_weight:
+            cheap, dear = price_milli[rows[able]].min(), price_milli[rows[able]].max()
+            low, high = scores[able].min(), scores[able].max()
+            if dear > cheap:
+                for i in able:
+                    share = (scores[i] - low) / (high - low) if high > low else 0.0
+                    scores[i] = share - price_weight * (price_milli[rows[i]] - cheap) / (dear - cheap)
+        if demand[GPU]:
+            behind = scores[able].max() - scores[able].min() + 1.0
+            for i in able:
+                if is_suspect[rows[i]]:
+                    scores[i] -= behind
+        by_name = able[np.argsort(rank[rows[able]])]
+        ordered = by_name[np.argsort(-scores[by_name], kind="mergesort")]
+        high, low = scores[ordered[0]], scores[ordered[count - 1]]
+        found = min(count, best.size)
+        for k in range(found):
+            best[k] = ordered[k]
+            share = (scores[ordered[k]] - low) / (high - low) if high > low else 1.0
+            points[k] = MAX_SCORE if not k else min(max(int(np.rint(share * MAX_SCORE)), 1), MAX_SCORE - 1)
+        return found
 
-    compiled: ScoreRows = loop
+    compiled: BestRows = loop
     return compiled
 
 
-def best_nodes(
-    score_rows: ScoreRows,
-    columns: NodeColumns,
-    demand: Ints,
-    nonzero: tuple[int, int],
-    names: Sequence[str],
-    rows: Ints,
-    draw: int,
-    count: int,
-    price_weight: float,
-) -> list[tuple[str, int]]:
-    """The best of the named nodes with their points, best first, at most `count`; none where the pod does not fit.
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How nodes are compared: a policy's loop, and what prices weigh against its score."""
 
-    demand: (R,). rows: (len(names),), -1 for a name without a row. draw: the chance a policy may use.
-    """
-    scores = np.empty(len(rows))
-    score_rows(
-        demand, np.array(nonzero, np.int64), columns.allocatable, columns.requested, columns.requested_nonzero,
-        rows, draw, scores,
-    )  # fmt: skip
-    scores = adjust(scores, columns, rows, bool(demand[GPU]), price_weight)
-    best = top(scores, count, names)
-    if not best:
-        return []
-    high, low = scores[best[0]], scores[np.isfinite(scores)].min()
-    share = (scores[best] - low) / (high - low) if high > low else np.ones(len(best))
-    points = np.clip(np.rint(share * MAX_SCORE), 1, MAX_SCORE - 1).astype(np.int64)
-    points[0] = MAX_SCORE
-    return [(names[i], int(point)) for i, point in zip(best, points, strict=True)]
+    best_rows: BestRows
+    price_weight: float = 0.0
 
+    def best(
+        self, columns: NodeColumns, demand: Ints, nonzero: Ints, rows: Ints, draw: int, count: int
+    ) -> tuple[Ints, Ints]:
+        """Positions in `rows` of the best nodes and their points, best first, at most `count`; see `scorer`.
 
-def adjust(scores: Scores, columns: NodeColumns, rows: Ints, wants_gpu: bool, price_weight: float) -> Scores:
-    """Scores with prices and suspect GPUs taken into account; the order alone has a meaning."""
-    prices = columns.price_milli[rows]
-    able = np.isfinite(scores)
-    if price_weight and able.any() and prices[able].min() != prices[able].max():
-        scores = _share(scores, able) - price_weight * _share(prices.astype(np.float64), able)
-        scores[~able] = -np.inf
-    if wants_gpu and (suspect := columns.is_suspect[rows] & able).any():
-        finite = scores[able]
-        scores[suspect] -= finite.max() - finite.min() + 1.0
-    return scores
+        demand: (R,). nonzero: (2,). rows: (candidates,), negative for an unknown node. draw: the policy's chance.
+        """
+        best, points = np.empty(count, np.int64), np.empty(count, np.int64)
+        found = self.best_rows(
+            demand, nonzero, columns.allocatable, columns.requested, columns.requested_nonzero,
+            columns.price_milli, columns.is_suspect, columns.index.rank, rows, draw, self.price_weight, best, points,
+        )  # fmt: skip
+        return best[:found], points[:found]
 
-
-def top(scores: Scores, count: int, names: Sequence[str]) -> list[int]:
-    """Where the `count` highest scores are, best first; equal ones by name; -inf never."""
-    able = int(np.isfinite(scores).sum())
-    count = min(count, able)
-    if not count:
-        return []
-    last = -np.partition(-scores, count - 1)[count - 1]
-    better = sorted((-scores[i], names[i], i) for i in np.flatnonzero(scores > last).tolist())
-    # Names come in runs that are sorted already, which makes a whole sort cheaper than a heap.
-    equal = sorted(np.flatnonzero(scores == last).tolist(), key=names.__getitem__)
-    return [i for _, _, i in better] + equal[: count - len(better)]
-
-
-def _share(values: Scores, able: NDArray[np.bool_]) -> Scores:
-    """Values as shares of their range over the nodes that count, in [0, 1]."""
-    low, high = values[able].min(), values[able].max()
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
-
-
-def warm(score_rows: ScoreRows) -> None:
-    """Run the loop once on nothing."""
-    two: Any = np.zeros((1, 4), np.int64)
-    one: Any = np.zeros(4, np.int64)
-    score_rows(one, one[:2].copy(), two, two, np.zeros((1, 2), np.int64), np.zeros(0, np.int64), 0, np.zeros(0))
+    def warm(self) -> None:
+        """Run the loop once on nothing."""
+        columns: Any = NodeColumns()
+        self.best(columns, np.zeros(len(columns.axes), np.int64), np.zeros(2, np.int64), np.zeros(0, np.int64), 0, 1)

@@ -11,7 +11,6 @@ answered from its body alone, stale or not, and changes nothing.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import gc
 import logging
 import signal
@@ -29,6 +28,7 @@ from scheduler.live.cluster_cache import ClusterCache
 from scheduler.live.decide import (
     UNKNOWN,
     BadPod,
+    Candidates,
     FilterAnswer,
     PodAsked,
     Refused,
@@ -40,9 +40,9 @@ from scheduler.live.decide import (
 )
 from scheduler.live.http_server import TEXT, HttpServer, Limits, Response
 from scheduler.live.metrics import ExtenderMetrics
-from scheduler.live.scoring import ScoreRows, scorer, warm
+from scheduler.live.scoring import Ranking, scorer
 from scheduler.live.settings import ServeSettings
-from scheduler.live.watch import Deliver, Watcher, cache_sinks
+from scheduler.live.watch import Watcher, cache_sinks, deliver_locked
 from scheduler.live.wire import (
     ExtenderArgs,
     FilterResult,
@@ -54,7 +54,6 @@ from scheduler.live.wire import (
     encoder,
     meta_victims_decoder,
     named_nodes_decoder,
-    names_decoder,
     nodes_decoder,
     pod_decoder,
     preemption_decoder,
@@ -89,7 +88,7 @@ class Clocks:
 
 
 class Extender:
-    """Answers requests. stale_reason: why the cache cannot be trusted now, or "". score_rows may come later."""
+    """Answers requests. stale_reason: why the cache cannot be trusted now, or "". The ranking may come later."""
 
     def __init__(
         self,
@@ -101,12 +100,12 @@ class Extender:
     ) -> None:
         self.settings, self.cache, self.stale_reason = settings, cache, stale_reason
         self.metrics = ExtenderMetrics(cache, watchers)
-        self.score_rows: ScoreRows | None = None
+        self.ranking: Ranking | None = None
         self.is_stopping = False
         self._clocks = clocks or Clocks()
         # What filter was asked comes back with prioritize, byte for byte: it is not read twice.
         self._last_pod: tuple[bytes, PodAsked] | None = None
-        self._last_names: tuple[bytes, list[str]] | None = None
+        self._last_names: Candidates | None = None
         self._verbs = {b"/filter": ("filter", self.filter), b"/prioritize": ("prioritize", self.prioritize),
                        b"/preempt": ("preempt", self.preempt)}  # fmt: skip
         self._pages = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/metrics": self._metrics}
@@ -120,7 +119,8 @@ class Extender:
         verb, answer = known
         started_s = time.perf_counter()
         try:
-            response = answer(body)
+            with self.cache.lock:
+                response = answer(body)
         except (BadRequest, BadPod, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             response = Response(getattr(error, "status", 400), f"{verb}: {error}\n".encode(errors="replace"), TEXT)
             self.metrics.rejected.labels(str(response.status)).inc()
@@ -141,13 +141,19 @@ class Extender:
             return self._filter_whole_nodes(pod, args)
         if stale := self.stale_reason():
             return self._stale("filter", Response(200, encoder.encode(FilterResult(error=stale))))
-        names = self._names(args.node_names)
+        asked = self._candidates(args.node_names)
         if self.settings.mode == "prefer":
             return Response(200, bytes(args.node_names).join(_ALL_PASS))
-        answer = filter_nodes(self.cache, pod, names, self._clocks.now_s())
+        answer = filter_nodes(self.cache, pod, asked, self._clocks.now_s(), self.ranking, self.settings.shortlist)
         if answer.passed is None:
             return Response(200, bytes(args.node_names).join(_ALL_PASS))
-        self._count_refused(pod, answer, len(names))
+        if answer.shortlist is not None:
+            self.metrics.shortlists.inc()
+            passed = encoder.encode(answer.passed)
+            self._last_names = Candidates(self.cache, passed, answer.shortlist)  # prioritize comes next, with these
+            if not answer.refused:
+                return Response(200, passed.join(_ALL_PASS))
+        self._count_refused(pod, answer, len(asked))
         if not answer.passed and all(why.rule == UNKNOWN for why in answer.refused.values()):
             # Nodes so new that only the scheduler has heard of them. A refusal would stand until the next event of the
             # cluster, which may be minutes away; an error is tried again within a second or two.
@@ -163,20 +169,18 @@ class Extender:
         pod = self._pod(args.pod)
         clock_s: float | None = None
         if bytes(args.nodes) not in _JSON_NULL:
-            names = self._node_names(args.nodes)
-            cache = cache_of_nodes((nodes_decoder.decode(args.nodes) or NodeList()).items or ())
+            cache, asked = self._of_whole_nodes(args)
         else:
-            names, cache = self._names(args.node_names), self.cache
+            asked, cache = self._candidates(args.node_names), self.cache
             if stale := self.stale_reason():
                 return self._stale("prioritize", Response(503, f"{stale}\n".encode(), TEXT))
             if self.settings.assume:
                 clock_s = self._clocks.monotonic_s()
-        if self.score_rows is None:
+        if self.ranking is None:
             raise BadRequest(503, "the policy is still being compiled")
         best = prioritize_nodes(
-            cache, self.score_rows, pod, names, self._clocks.now_s(),
-            count=self.settings.scored_nodes, price_weight=self.settings.price_weight, clock_s=clock_s,
-            skip_refused=self.settings.mode == "prefer",
+            cache, self.ranking, pod, asked, self._clocks.now_s(),
+            count=self.settings.scored_nodes, clock_s=clock_s, skip_refused=self.settings.mode == "prefer",
         )  # fmt: skip
         return Response(
             200, encoder.encode([HostPriority(host=name, score=score) for name, score in best])
@@ -215,23 +219,28 @@ class Extender:
         items = (nodes_decoder.decode(args.nodes) or NodeList()).items or []
         answer = FilterAnswer(None)
         if self.settings.mode == "enforce":
-            answer = filter_nodes(cache_of_nodes(items), pod, names, self._clocks.now_s())
+            cache, asked = self._of_whole_nodes(args)
+            answer = filter_nodes(cache, pod, asked, self._clocks.now_s())
         return Response(200, encoder.encode(FilterResult(
             nodes=NodeList(items=[item for name, item in zip(names, items, strict=True) if name not in answer.refused]),
             failed_and_unresolvable_nodes={name: why.reason for name, why in answer.refused.items()},
         )))  # fmt: skip
 
-    def _names(self, raw: msgspec.Raw) -> list[str]:
+    def _of_whole_nodes(self, args: ExtenderArgs) -> tuple[ClusterCache, Candidates]:
+        """A cache of the nodes in the body, and all of them as candidates."""
+        names = self._node_names(args.nodes)
+        cache = cache_of_nodes((nodes_decoder.decode(args.nodes) or NodeList()).items or ())
+        return cache, Candidates(cache, encoder.encode(names))
+
+    def _candidates(self, raw: msgspec.Raw) -> Candidates:
         most = self.settings.max_nodes
         # A name in two bytes of JSON would be two hundred in memory: look at the number first.
         if count_at_most(raw) > most:
             raise BadRequest(413, f"a request names at most {most} nodes")
         data = bytes(raw)
-        if self._last_names is not None and self._last_names[0] == data:
-            return self._last_names[1]
-        names = names_decoder.decode(raw) or []
-        self._last_names = data, names
-        return names
+        if self._last_names is None or not self._last_names.is_of(self.cache, data):
+            self._last_names = Candidates(self.cache, data)
+        return self._last_names
 
     def _pod(self, raw: msgspec.Raw) -> PodAsked:
         if size_of(raw) > MAX_POD_BYTES:
@@ -278,7 +287,7 @@ class Extender:
 
     def _readyz(self) -> Response:
         why = "stopping" if self.is_stopping else self.stale_reason()
-        if not why and self.score_rows is None:
+        if not why and self.ranking is None:
             why = "the policy is still being compiled"
         return Response(503, f"{why}\n".encode(), TEXT) if why else Response(200, b"ok\n", TEXT)
 
@@ -296,30 +305,12 @@ def stale_reason(watchers: Sequence[Watcher[Any]], stale_after_s: float, now_s: 
     return ""
 
 
-def deliver_on(loop: asyncio.AbstractEventLoop) -> Deliver:
-    """Apply changes on the loop, so that requests and changes never meet; callers wait, which also paces them."""
-
-    def deliver(change: Callable[[], Any]) -> Any:
-        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                done.set_result(change())
-            except BaseException as error:
-                done.set_exception(error)
-
-        loop.call_soon_threadsafe(run)
-        return done.result(timeout=60.0)
-
-    return deliver
-
-
 async def serve(settings: ServeSettings, api: Api, on_listening: Callable[[int], None] = lambda port: None) -> None:
     """Answer until SIGTERM or SIGINT. on_listening is told the port. Raises OSError if it cannot listen."""
     loop = asyncio.get_running_loop()
     cache = ClusterCache()
     watchers = [
-        Watcher(api, sink, deliver_on(loop), renew_s=settings.watch_renew_s, resync_s=settings.resync_s)
+        Watcher(api, sink, deliver_locked(cache), renew_s=settings.watch_renew_s, resync_s=settings.resync_s)
         for sink in cache_sinks(cache)
     ]
     extender = Extender(
@@ -357,9 +348,10 @@ async def serve(settings: ServeSettings, api: Api, on_listening: Callable[[int],
 async def _chores(extender: Extender, watchers: Sequence[Watcher[Any]], tls: ServerTls | None) -> None:
     """Compile the policy, then once a second: late assumptions, new certificates, and telling when trust changes."""
     started_s = time.monotonic()
-    score_rows = await asyncio.to_thread(scorer, extender.settings.policy)
-    warm(score_rows)
-    extender.score_rows = score_rows
+    settings = extender.settings
+    ranking = Ranking(await asyncio.to_thread(scorer, settings.policy), settings.price_weight)
+    ranking.warm()
+    extender.ranking = ranking
     said = "starting"
     while True:
         why = extender.stale_reason()
@@ -374,7 +366,8 @@ async def _chores(extender: Extender, watchers: Sequence[Watcher[Any]], tls: Ser
                 settle_memory()
         said = why
         await asyncio.sleep(1.0)
-        extender.cache.expire(time.monotonic())
+        with extender.cache.lock:
+            extender.cache.expire(time.monotonic())
         if tls is not None:
             tls.reload()
 

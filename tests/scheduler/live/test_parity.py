@@ -15,9 +15,9 @@ from scheduler.core.feasibility import refuse_nodes
 from scheduler.core.policies import get_policy
 from scheduler.core.snapshot import Snapshot, parse_snapshot
 from scheduler.live.cluster_cache import ClusterCache
-from scheduler.live.decide import PodAsked, filter_nodes, prioritize_nodes
+from scheduler.live.decide import Candidates, PodAsked, filter_nodes, prioritize_nodes
 from scheduler.live.kube_objects import LiveNode, LivePod
-from scheduler.live.scoring import scorer
+from scheduler.live.scoring import Ranking, scorer
 from tests.scheduler.live.api_world import Object, a_node, a_pod
 
 MIB = 1 << 20
@@ -41,7 +41,7 @@ def a_cluster(seed: int, nodes: int = 40, running: int = 60, waiting: int = 120)
 
 def place_live(nodes: list[Object], pods: list[Object], policy: str) -> dict[str, str | None]:
     """Through filter and prioritize, pod by pod; the watch confirms each placement before the next but one."""
-    cache, score_rows = ClusterCache(), scorer(policy)
+    cache, ranking = ClusterCache(), Ranking(scorer(policy))
     for node in nodes:
         cache.put_node(msgspec.convert(node, LiveNode))
     for pod in pods:
@@ -54,8 +54,8 @@ def place_live(nodes: list[Object], pods: list[Object], policy: str) -> dict[str
         if pod["spec"]["nodeName"]:
             continue
         asked = PodAsked.of(msgspec.convert(pod, LivePod))
-        passed = filter_nodes(cache, asked, names, now_s=0.0).passed or names
-        best = prioritize_nodes(cache, score_rows, asked, passed, 0.0, count=1, clock_s=0.0)
+        passed = filter_nodes(cache, asked, candidates(cache, names), 0.0, ranking, shortlist=4).passed or names
+        best = prioritize_nodes(cache, ranking, asked, candidates(cache, passed), 0.0, count=1, clock_s=0.0)
         placed[asked.key] = best[0][0] if best else None
         while unconfirmed:
             cache.put_pod(unconfirmed.pop())
@@ -63,6 +63,10 @@ def place_live(nodes: list[Object], pods: list[Object], policy: str) -> dict[str
             bound = {**pod, "spec": {**pod["spec"], "nodeName": best[0][0]}}
             unconfirmed.append(msgspec.convert(bound, LivePod))
     return placed
+
+
+def candidates(cache: ClusterCache, names: list[str]) -> Candidates:
+    return Candidates(cache, msgspec.json.encode(names))
 
 
 def place_by_replay(snapshot: Snapshot, policy: str) -> dict[str, str | None]:

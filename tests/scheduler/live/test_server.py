@@ -15,7 +15,7 @@ import pytest
 from scheduler.live.cluster_cache import ClusterCache
 from scheduler.live.http_server import Response
 from scheduler.live.kube_objects import LiveNode, LivePlan, LivePod, shape_hash
-from scheduler.live.scoring import scorer
+from scheduler.live.scoring import Ranking, scorer
 from scheduler.live.server import Clocks, Extender
 from scheduler.live.settings import ServeSettings
 from tests.scheduler.live.api_world import RS_1, Object, a_node, a_plan, a_pod, a_reservation
@@ -68,7 +68,7 @@ def a_bench(**settings: Any) -> Bench:
     bench: Bench
     clocks = Clocks(lambda: bench.now_s, lambda: bench.monotonic_s)
     extender = Extender(ServeSettings(**settings), cache, lambda: bench.stale, clocks=clocks)
-    extender.score_rows = scorer(settings.get("policy", "kube-default"))
+    extender.ranking = Ranking(scorer(extender.settings.policy), extender.settings.price_weight)
     bench = Bench(extender, cache)
     return bench
 
@@ -290,6 +290,86 @@ def test_an_answer_to_whole_nodes_comes_from_the_body_alone(bench: Bench) -> Non
     assert (bench.cache.fingerprint(), bench.cache.assumed) == (before, 0)
 
 
+# ---- the short list
+
+
+@pytest.fixture
+def wide() -> Bench:
+    """Nine nodes, the higher their number the fuller, of which filter passes on four."""
+    made = a_bench(policy="best-fit", shortlist=4)
+    for n in range(9):
+        made.node(f"n{n}")
+        made.pod(f"there-{n}", node=f"n{n}", cpu=f"{500 * n}m")
+    return made
+
+
+ALL_NINE = ("n8", "n0", "n1", "n2", "n3", "n7", "n4", "n5", "n6")
+
+
+def test_a_pod_without_wishes_gets_the_best_nodes_best_first(wide: Bench) -> None:
+    assert wide.filter(a_pod("p"), *ALL_NINE) == (["n8", "n7", "n6", "n5"], {})
+    assert wide.prioritize(a_pod("p"), "n8", "n7", "n5", "n6")[0] == ("n8", 10)
+
+
+def test_what_is_passed_on_holds_the_node_that_all_of_them_would_give(wide: Bench) -> None:
+    best = wide.prioritize(a_pod("p"), *ALL_NINE)[0][0]
+    assert best in wide.filter(a_pod("p"), *ALL_NINE)[0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"affinity": {"podAntiAffinity": {}}},
+        {"topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+        ]},
+        {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]},
+        {"volumes": [{"name": "data", "ephemeral": {"volumeClaimTemplate": {}}}]},
+        {"resourceClaims": [{"name": "gpu"}]},
+    ],
+)  # fmt: skip
+def test_a_pod_with_wishes_gets_every_node(wide: Bench, spec: Object) -> None:
+    assert wide.filter(a_pod("p", spec=spec), *ALL_NINE) == (list(ALL_NINE), {})
+
+
+def test_nodes_that_are_better_avoided_leave_the_choice_to_the_scheduler(wide: Bench) -> None:
+    wide.node("n3", taints=[{"key": "old", "effect": "PreferNoSchedule"}])
+    assert wide.filter(a_pod("p"), *ALL_NINE) == (list(ALL_NINE), {})
+    wide.node("n3")
+    assert len(wide.filter(a_pod("p"), *ALL_NINE)[0]) == 4
+
+
+def test_no_short_list_where_so_few_nodes_look_free_that_the_cache_may_be_behind(wide: Bench) -> None:
+    assert wide.filter(a_pod("p", cpu="7"), *ALL_NINE) == (list(ALL_NINE), {})  # fits n0, n1, n2
+
+
+def test_refusals_come_before_the_short_list(wide: Bench) -> None:
+    wide.node("n8", taints=[{"key": "stowage.dev/quarantine", "effect": "NoSchedule"}])
+    passed, refused = wide.filter(a_pod("p"), *ALL_NINE, "ghost")
+    assert passed == ["n7", "n6", "n5", "n4"]
+    assert sorted(refused) == ["ghost", "n8"]
+    wide.cache.drop_node("n7")
+    assert wide.filter(a_pod("p"), *ALL_NINE)[0] == ["n6", "n5", "n4", "n3"]
+
+
+def test_a_short_list_can_be_switched_off_and_prefer_mode_has_none() -> None:
+    for settings in ({"shortlist": 0}, {"shortlist": 1, "mode": "prefer"}):
+        made = a_bench(**settings)
+        for n in range(3):
+            made.node(f"n{n}")
+        assert made.filter(a_pod("p"), "n0", "n1", "n2") == (["n0", "n1", "n2"], {})
+
+
+def test_a_node_that_went_and_came_back_is_asked_about_by_its_new_row(wide: Bench) -> None:
+    body = {"Pod": a_pod("p"), "NodeNames": list(ALL_NINE)}
+    before = wide.post("filter", body).body
+    wide.cache.drop_node("n0")
+    wide.cache.drop_node("n8")
+    wide.node("n8")
+    wide.node("n0")
+    assert wide.post("filter", body).body == before
+
+
 # ---- prioritize
 
 
@@ -412,7 +492,7 @@ def test_ready_means_trusted_compiled_and_not_stopping(bench: Bench) -> None:
     bench.extender.is_stopping = True
     assert ready() == 503
     bench.extender.is_stopping = False
-    bench.extender.score_rows = None
+    bench.extender.ranking = None
     assert ready() == 503
     assert bench.post("prioritize", {"Pod": a_pod("p"), "NodeNames": ["n0"]}).status == 503
 

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 from scheduler.live.cluster_cache import ClusterCache
 from scheduler.live.http_server import HttpServer, Limits
 from scheduler.live.kube_objects import LiveNode, LivePlan
-from scheduler.live.scoring import scorer
+from scheduler.live.scoring import Ranking, scorer
 from scheduler.live.server import Extender
 from scheduler.live.settings import ServeSettings
 from scheduler.live.wire import MAX_SCORE
@@ -161,7 +161,7 @@ def address() -> Iterator[str]:
         cache.put_node(msgspec.convert(a_node(name), LiveNode))
     cache.put_plan(msgspec.convert(a_plan("plan-1", [a_reservation("n1")]), LivePlan))
     extender = Extender(ServeSettings(), cache, lambda: "")
-    extender.score_rows = scorer("best-fit")
+    extender.ranking = Ranking(scorer("best-fit"))
     loop = asyncio.new_event_loop()
     server = HttpServer(extender.handle, Limits(body_bytes=1 << 20))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
