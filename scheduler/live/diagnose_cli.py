@@ -19,6 +19,11 @@ def diagnose(
         "operations."
     ),
     ranks: int = typer.Option(0, "--ranks", min=0, help="Ranks of the job; else as many as the dumps speak of."),
+    waited: float | None = typer.Option(
+        None, "--waited", min=0,
+        help="Seconds since the job last moved. Below 20, or twice its longest pause, nothing is called a hang. "
+        "Without it the dumps are taken to be of a job that stopped.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
     """Find the rank that holds a job up: who never entered a collective, or takes longer before each; or nobody.
@@ -32,52 +37,46 @@ def diagnose(
         _report(_of_operations(folder), as_json)
         return
     from scheduler.core.errors import StowageInputError
-    from scheduler.core.gpu.flight_recorder import Dump, DumpError, rank_in, read_dump
-    from scheduler.core.gpu.syndromes import diagnose as judge
+    from scheduler.live.dump_folder import files_by_rank
     from scheduler.live.telemetry_files import read_telemetry
 
     if not folder.is_dir():
         raise StowageInputError(f"{folder}: no such folder")
     telemetry = read_telemetry(folder)
-    files: dict[int, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and path not in telemetry.files):
-        rank = rank_in(path.name)
-        if rank is None:
-            continue
-        if rank in files:
-            raise StowageInputError(f"{folder}: {files[rank].name} and {path.name} are both of rank {rank}: remove one")
-        files[rank] = path
-    if not files and telemetry.files:
+    files = files_by_rank(path for path in folder.iterdir() if path.is_file() and path not in telemetry.files)
+    if files:
+        _report(telemetry.added_to(_of_dumps(files, ranks, waited)), as_json)
+    elif telemetry.files:
         _report(telemetry.report(), as_json)
-        return
-    if not files:
+    else:
         raise StowageInputError(
             f"{folder}: no file's name ends in a rank, as in nccl_trace_rank_0; nor is any telemetry"
         )
-    if ranks and max(files) >= ranks:
-        raise StowageInputError(f"{files[max(files)]}: rank {max(files)} of a job of {ranks} ranks")
-    dumps: list[Dump] = []
-    unreadable: list[dict[str, Any]] = []
-    for rank, path in sorted(files.items()):
-        try:
-            dumps.append(read_dump(path.read_bytes(), rank))
-        except (DumpError, OSError) as error:
-            unreadable.append({"file": str(path), "rank": rank, "why": str(error)})
-    if not dumps:
-        raise StowageInputError(f"{unreadable[0]['file']}: {unreadable[0]['why']}; no dump of {folder} can be read")
+
+
+def _of_dumps(files: dict[int, Path], ranks: int, waited_s: float | None) -> dict[str, Any]:
+    """The report on Flight Recorder dumps, by rank."""
+    from scheduler.core.errors import StowageInputError
+    from scheduler.core.gpu.syndromes import diagnose as judge
+    from scheduler.live.dump_folder import read_dumps
+
+    last = max(files)
+    if ranks and last >= ranks:
+        raise StowageInputError(f"{files[last]}: rank {last} of a job of {ranks} ranks")
+    dumps, unreadable = read_dumps(files)
     known = {dump.rank for dump in dumps}
-    found = judge(dumps, sorted({*range(ranks), *(one["rank"] for one in unreadable)} - known))
-    report = {
+    found = judge(dumps, sorted({*range(ranks), *unreadable} - known), waited_s)
+    return {
         "verdict": found.verdict,
         "accused": [
             {"rank": one.rank, "host": None, "gpu": None, "syndrome": one.syndrome, "confidence": one.confidence,
-             "evidence": one.evidence}
+             "evidence": one.evidence, "link": one.link, "among": one.among}
             for one in found.accused
         ],
-        "missing_ranks": found.missing, "late": found.late, "notes": found.notes, "unreadable": unreadable,
+        "missing_ranks": found.missing, "late": found.late, "notes": found.notes,
+        "unreadable": [{"file": str(files[rank]), "rank": rank, "why": why} for rank, why in unreadable.items()],
         "ranks": len(dumps),
     }  # fmt: skip
-    _report(telemetry.added_to(report), as_json)
 
 
 def _of_operations(file: Path) -> dict[str, Any]:
@@ -149,5 +148,9 @@ def _report(report: dict[str, Any], as_json: bool) -> None:
 
 
 def _place(accused: dict[str, Any]) -> str:
+    if accused.get("link"):
+        return "the connection from rank {} to rank {}".format(*accused["link"])
+    if accused.get("among"):
+        return f"a connection between {len(accused['among'])} ranks"
     named = ((name, accused[name]) for name in ("rank", "host", "gpu"))
     return ", ".join(f"{name} {value}" for name, value in named if value is not None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks.harness import warm_up
 
 # The last makes this process large.
-BENCHES = ("command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "policies")
+BENCHES = ("command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "policies")
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,45 @@
+"""What a diagnosis says: who or what is accused, of which syndrome, why, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Syndrome = Literal[
+    "non-communication hang", "communication hang", "non-communication slow", "communication slow"
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """confidence: 0 to 1. evidence: in words and numbers. rank: None where it is a connection and not a rank.
+
+    link: source and destination rank of the connection meant. among: ranks between which the faulty connection lies,
+    where the record does not say which it is.
+    """
+
+    rank: int | None
+    syndrome: Syndrome
+    confidence: float
+    evidence: str
+    link: tuple[int, int] | None = None
+    among: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """verdict: a syndrome, healthy, or undecided. missing: ranks without a dump. late: single late steps, nobody's
+    fault yet."""
+
+    verdict: str
+    accused: list[Accusation] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def listed(ranks: Sequence[int], most: int = 8) -> str:
+    """Ranks for people: the first few, and how many there are."""
+    shown = ", ".join(map(str, ranks[:most]))
+    return f"{shown}, ... ({len(ranks)})" if len(ranks) > most else shown
