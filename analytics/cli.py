@@ -8,6 +8,7 @@ import typer
 
 from analytics import bench_cli
 
+_GANGS = "Faults"
 _JSON = typer.Option(False, "--json", help="One JSON object on stdout, nothing else.")
 
 
@@ -22,8 +23,8 @@ def mount(app: typer.Typer) -> None:
 
 
 def replay(
-    trace: Path = typer.Argument(help="An imported trace."),
-    out: Path = typer.Option(..., "-o", "--out", help="Run folder to write."),
+    trace: Path | None = typer.Argument(None, help="An imported trace; left out with --gang-nodes."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Run folder to write."),
     mode: str = typer.Option("what-if", "--mode", help="recorded: apply what happened; what-if: decide again."),
     policy: str = typer.Option("kube-default", "--policy", help="Who decides (stowage policies lists them)."),
     seed: int = typer.Option(0, "--seed", help="Seed of everything random."),
@@ -42,20 +43,70 @@ def replay(
     ),
     preemption: str = typer.Option("policy", "--preemption", help="on, off, or what the policy says."),
     interval: str = typer.Option("5m", "--interval", help="Distance of the samples over time."),
+    faults: Path | None = typer.Option(
+        None, "--faults", help="An imported trace of faults (stowage trace import infinitehbd).", rich_help_panel=_GANGS
+    ),
+    gang_nodes: list[int] = typer.Option(
+        [],
+        "--gang-nodes",
+        help="Replay a gang on this many nodes of the faults' fleet; repeatable.",
+        rich_help_panel=_GANGS,
+    ),
+    recovery: list[str] = typer.Option(
+        [], "--recovery", help="manual, automated [default: both]; repeatable.", rich_help_panel=_GANGS
+    ),
+    detect: str | None = typer.Option(None, "--detect", help="Until a fault is noticed: 30s.", rich_help_panel=_GANGS),
+    diagnose: str | None = typer.Option(
+        None, "--diagnose", help="Until the broken nodes are isolated: 90s.", rich_help_panel=_GANGS
+    ),
+    restart: str | None = typer.Option(
+        None, "--restart", help="From having nodes to the next step: 5m.", rich_help_panel=_GANGS
+    ),
+    checkpoint: str | None = typer.Option(
+        None, "--checkpoint", help="Work between checkpoints: 10m, or never.", rich_help_panel=_GANGS
+    ),
+    checkpoint_cost: str | None = typer.Option(
+        None, "--checkpoint-cost", help="Time to save one: 0s.", rich_help_panel=_GANGS
+    ),
+    placement: str = typer.Option(
+        "aware",
+        "--placement",
+        help="aware of repairs, quarantine for a day after them, or blind.",
+        rich_help_panel=_GANGS,
+    ),
+    spares: int | None = typer.Option(
+        None, "--spares", help="Spare nodes [default: the rest of the fleet].", rich_help_panel=_GANGS
+    ),
+    fleet: int | None = typer.Option(
+        None, "--fleet", help="Nodes that the faults are of [default: as the trace says].", rich_help_panel=_GANGS
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing run."),
     as_json: bool = _JSON,
 ) -> None:
     """Replay a trace: as it was recorded, or decided again by a policy on this or another cluster.
 
     Same trace, options and seed give the same bytes. What the run cost is beside the folder, in OUT.cost.json.
+
+    With --faults and --gang-nodes: gangs on a fleet whose nodes fail and are repaired as recorded, and where their
+    hours go.
     """
+    if gang_nodes:
+        phases = {
+            "detect": detect, "diagnose": diagnose, "restart": restart, "checkpoint": checkpoint,
+            "checkpoint_cost": checkpoint_cost,
+        }  # fmt: skip
+        _replay_gangs(trace, faults, gang_nodes, recovery, phases, placement, spares, fleet, seed, as_json)
+        return
     from typing import Any, cast
 
+    from analytics.errors import InputError
     from analytics.options import ClusterSize, MachineShape, ReplayOptions, parse_duration_us, parse_overcommit
     from analytics.replay import run_replay
     from analytics.report import print_run, show_share
     from analytics.runs import read_run, to_json
 
+    if trace is None or out is None:
+        raise InputError("a replay takes an imported trace and -o FOLDER, or --faults with --gang-nodes")
     options = ReplayOptions(
         trace,
         out,
@@ -78,6 +129,25 @@ def replay(
         print(to_json(run.report()), end="")
     else:
         print_run(run)
+
+
+def _replay_gangs(
+    trace: Path | None, faults: Path | None, gang_nodes: list[int], recovery: list[str], phases: dict[str, str | None],
+    placement: str, spares: int | None, fleet: int | None, seed: int, as_json: bool,
+) -> None:  # fmt: skip
+    from analytics.errors import InputError
+    from analytics.faults.history import read_history
+    from analytics.faults.report import GangReplay, parse_recoveries, print_gangs, replay_gangs
+    from analytics.runs import to_json
+
+    if faults is None or trace is not None:
+        raise InputError("--gang-nodes takes --faults FOLDER, and no other trace")
+    asked = GangReplay(tuple(gang_nodes), parse_recoveries(recovery, phases), placement, spares, seed)
+    answer = replay_gangs(read_history(faults, fleet), asked)
+    if as_json:
+        print(to_json(answer), end="")
+    else:
+        print_gangs(answer)
 
 
 def compare(
