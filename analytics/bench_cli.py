@@ -94,3 +94,32 @@ def packing_scale(
         as_json=as_json,
         quiet=quiet,
     )
+
+
+@app.command()
+def faults(
+    trace: Path = typer.Argument(help="An imported trace of faults (stowage trace import infinitehbd)."),
+    share: float = typer.Option(0.75, "--share", help="Share of the fleet's nodes that gangs hold all the time."),
+    seeds: int = typer.Option(20, "--seeds", min=2, help="Seeds, from 0."),
+    split: str = typer.Option(
+        "time", "--split", help="What placement learns from: the first half of the time, half of the nodes, in-sample."
+    ),
+    resample: bool = typer.Option(False, "--resample", help="Draw each seed's nodes with replacement."),
+    fleet: int | None = typer.Option(None, "--fleet", help="Nodes that the faults are of [default: the trace's]."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Count faults that hit running gangs: placement by time since repair against blind placement, equal allocation."""
+    from typing import Any, cast
+
+    from analytics.faults.history import read_history
+    from analytics.faults.hits import HitsStudy, compare_hits, print_hits
+    from analytics.report import show_progress
+    from analytics.runs import to_json
+
+    study = HitsStudy(share, seeds, cast(Any, split), resample)
+    with show_progress(seeds) as step:
+        found = compare_hits(read_history(trace, fleet), study, step)
+    if as_json:
+        print(to_json(found), end="")
+    else:
+        print_hits(found)

@@ -15,7 +15,7 @@ from analytics.faults.recovery import PARTS, PRESETS, Recovery
 from analytics.faults.simulate import Outcome, Placement, simulate
 from analytics.options import parse_duration_us
 from analytics.report import number, print_table
-from scheduler.core.gpu.hazard import MEASURED
+from scheduler.core.gpu.hazard import MEASURED, Hazard
 from scheduler.core.gpu.spares import cover_of_history
 
 PlacementName = Literal["aware", "quarantine", "blind"]
@@ -23,11 +23,11 @@ QUARANTINE_H = 24.0
 COVER_ENOUGH = 0.999  # where the spares curve may end
 
 
-def make_placement(name: str, seed: int) -> Placement:
-    """aware: by the rate of faults since repair; quarantine: not within a day of a repair, else any; blind: any."""
+def make_placement(name: str, seed: int, known: Hazard = MEASURED) -> Placement:
+    """aware: by the known rate of faults since repair; quarantine: none repaired within a day; blind: any node."""
     if name not in get_args(PlacementName):
         raise InputError(f"a placement is one of {', '.join(get_args(PlacementName))}, not {name!r}")
-    return Placement(MEASURED if name == "aware" else None, seed, QUARANTINE_H if name == "quarantine" else 0.0)
+    return Placement(known if name == "aware" else None, seed, QUARANTINE_H if name == "quarantine" else 0.0)
 
 
 def parse_recoveries(presets: Sequence[str], phases: Mapping[str, str | None]) -> dict[str, Recovery]:
@@ -128,7 +128,7 @@ def print_gangs(answer: Mapping[str, Any]) -> None:
     gangs = " + ".join(map(str, answer["gang_nodes"]))
     print(
         f"{answer['fleet']} nodes, {answer['outages']:,} outages in {answer['days']:.0f} days, "
-        f"{answer['down_share']:.2%} of node time down; a gang on {gangs} nodes and {answer['spares']} spares, "
+        f"{answer['down_share']:.2%} of node time down; gangs on {gangs} nodes and {answer['spares']} spares, "
         f"placement {answer['placement']}"
     )
     rows = [["productive (ETTR)", *(_percent(one["ettr"]) for one in found.values())]]
@@ -142,7 +142,9 @@ def print_gangs(answer: Mapping[str, Any]) -> None:
     print_table("", ["share of the gang's time", *found], rows)
     curve = list(answer["spares_curve"].items())
     shown = curve if len(curve) <= 16 else [*curve[:: -(-len(curve) // 15)], curve[-1]]
-    print_table("", ["spares of a random pool", "enough, of the time"], [[k, _percent(v)] for k, v in dict(shown).items()])
+    print_table(
+        "", ["spares of a random pool", "enough, of the time"], [[k, _percent(v)] for k, v in dict(shown).items()]
+    )
 
 
 def _percent(share: float) -> str:
