@@ -106,7 +106,7 @@ def replay(
     from analytics.runs import read_run, to_json
 
     if trace is None or out is None:
-        raise InputError("a replay takes an imported trace and -o FOLDER, or --faults with --gang-nodes")
+        raise InputError("Missing a trace or -o: give an imported trace and -o FOLDER, or --faults with --gang-nodes")
     options = ReplayOptions(
         trace,
         out,
