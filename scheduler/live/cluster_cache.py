@@ -127,12 +127,10 @@ class ClusterCache:
         state.allocatable = self._read(f"node {name}", lambda: amounts_of(offered, f"node {name}: allocatable"))
         self.columns.set_allocatable(state.row, state.allocatable)
         annotations = node.metadata.annotations or {}
-        self.columns.price_milli[state.row] = _price(annotations.get(PRICE_ANNOTATION, ""))
+        is_avoided = any(one.effect == "PreferNoSchedule" for one in node.spec.taints or ())
+        self.columns.set_wishes(state.row, _price(annotations.get(PRICE_ANNOTATION, "")), is_avoided)
         health = _health(annotations.get(HEALTH_ANNOTATION))
         self.columns.is_suspect[state.row] = health.state != "healthy"
-        self.columns.avoided.discard(state.row)
-        if any(one.effect == "PreferNoSchedule" for one in node.spec.taints or ()):
-            self.columns.avoided.add(state.row)
         self._examined = None
         if (flag := _flag(node, health)) is None:
             self.flags.pop(name, None)

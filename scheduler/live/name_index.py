@@ -35,16 +35,16 @@ class NameIndex:
     def __init__(self, row_of: Mapping[str, int], rows: int) -> None:
         names = sorted(row_of)
         self.rank: Ints = np.zeros(rows, np.int64)
-        self._row = np.array([row_of[name] for name in names], np.int64)
-        self.rank[self._row] = np.arange(len(names))
+        row = np.array([row_of[name] for name in names], np.int64)
+        self.rank[row] = np.arange(len(names))
         encoded = [name.encode() for name in names]
         self._text: Bytes = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
-        self._end = np.cumsum(np.array([len(one) for one in encoded], np.int64), dtype=np.int64)
+        end = np.cumsum(np.array([len(one) for one in encoded], np.int64), dtype=np.int64)
         slots = 64
         while slots < 2 * len(names):
             slots *= 2
-        self._slot_of: Ints = np.full(slots, -1, np.int64)
-        _fill(self._text, self._end, self._slot_of)
+        self._slots: Ints = np.full((slots, 4), UNKNOWN_ROW, np.int64)
+        _fill(self._text, end, row, self._slots)
 
     def rows_in(self, names: bytes) -> tuple[Ints, bool] | None:
         """The row of each string of a JSON array, UNKNOWN_ROW for one that is no node's; and whether all are known.
@@ -52,33 +52,34 @@ class NameIndex:
         None where the bytes are no array of strings, or one that takes more to read: spaces, escapes.
         """
         rows = np.empty(names.count(b'"') // 2, np.int64)
-        found, unknown = _rows_in(
-            np.frombuffer(names, np.uint8), self._text, self._end, self._row, self._slot_of, rows
-        )
+        found, unknown = _rows_in(np.frombuffer(names, np.uint8), self._text, self._slots, rows)
         return (rows, not unknown) if found == len(rows) else None
 
 
-def _fill_loop(text, end, slot_of):  # type: ignore[no-untyped-def]
-    """Open addressing with linear probing; slot_of: (a power of two,), number of the name or -1."""
-    mask = np.uint64(slot_of.size - 1)
+def _fill_loop(text, end, row, slots):  # type: ignore[no-untyped-def]
+    """Open addressing with linear probing. slots: (a power of two, 4), all of a name in one line of the processor's
+    cache: its code, row (UNKNOWN_ROW: an empty slot), where its text starts, and how long it is."""
+    mask = np.uint64(len(slots) - 1)
+    start = 0
     for n in range(end.size):
         code = _SEED
-        for i in range(end[n - 1] if n else 0, end[n]):
+        for i in range(start, end[n]):
             code = (code ^ np.uint64(text[i])) * _PRIME
-        slot = code & mask
-        while slot_of[slot] >= 0:
-            slot = (slot + np.uint64(1)) & mask
-        slot_of[slot] = n
+        at = code & mask
+        while slots[at, 1] >= 0:
+            at = (at + np.uint64(1)) & mask
+        slots[at, 0], slots[at, 1], slots[at, 2], slots[at, 3] = np.int64(code), row[n], start, end[n] - start
+        start = end[n]
 
 
-def _rows_in_loop(data, text, end, row, slot_of, out):  # type: ignore[no-untyped-def]
+def _rows_in_loop(data, text, slots, out):  # type: ignore[no-untyped-def]
     """How many strings there are, -1 if the bytes are no plain array of them, and how many are unknown. out: rows."""
     size, unknown = data.size, 0
     if size < 2 or data[0] != 91 or data[size - 1] != 93:  # [ ]
         return -1, unknown
     if size == 2:
         return 0, unknown
-    mask = np.uint64(slot_of.size - 1)
+    mask = np.uint64(len(slots) - 1)
     at, found = 1, 0
     while True:
         if at >= size or data[at] != 34 or found == out.size:  # "
@@ -92,18 +93,16 @@ def _rows_in_loop(data, text, end, row, slot_of, out):  # type: ignore[no-untype
             at += 1
         length = at - first
         slot = code & mask
-        out[found] = -1
-        while slot_of[slot] >= 0:
-            n = slot_of[slot]
-            start = end[n - 1] if n else 0
-            if end[n] - start == length:
-                same = True
+        out[found] = UNKNOWN_ROW
+        while slots[slot, 1] >= 0:
+            if slots[slot, 0] == np.int64(code) and slots[slot, 3] == length:
+                start, same = slots[slot, 2], True
                 for i in range(length):
                     if text[start + i] != data[first + i]:
                         same = False
                         break
                 if same:
-                    out[found] = row[n]
+                    out[found] = slots[slot, 1]
                     break
             slot = (slot + np.uint64(1)) & mask
         unknown += out[found] < 0
@@ -118,6 +117,7 @@ def _rows_in_loop(data, text, end, row, slot_of, out):  # type: ignore[no-untype
         at += 1
 
 
-_fill: Callable[..., None] = compile_with(_fill_loop, f"void({_BYTES}, int64[::1], int64[::1])")
-_FOUR = "int64[::1], int64[::1], int64[::1], int64[::1]"
-_rows_in: Callable[..., Any] = compile_with(_rows_in_loop, f"UniTuple(int64, 2)({_BYTES}, {_BYTES}, {_FOUR})")
+_fill: Callable[..., None] = compile_with(_fill_loop, f"void({_BYTES}, int64[::1], int64[::1], int64[:, ::1])")
+_rows_in: Callable[..., Any] = compile_with(
+    _rows_in_loop, f"UniTuple(int64, 2)({_BYTES}, {_BYTES}, int64[:, ::1], int64[::1])"
+)

@@ -35,8 +35,8 @@ class NodeColumns:
     """Arrays of N rows, of which some may be free; `row_of` has the rows in use.
 
     allocatable, requested: (N, R) int64. requested_nonzero: (N, 2) int64, see `cluster.nonzero_requests`.
-    price_milli: (N,) int64. is_suspect: (N,) bool, GPUs of doubtful health. avoided: rows whose taints ask
-    pods to prefer other nodes.
+    price_milli: (N,) int64. is_suspect: (N,) bool, GPUs of doubtful health. priced: rows with a price.
+    avoided: rows whose taints ask pods to prefer other nodes.
     """
 
     def __init__(self) -> None:
@@ -48,6 +48,7 @@ class NodeColumns:
         self.requested_nonzero: Ints = np.zeros((_FIRST_ROWS, 2), np.int64)
         self.price_milli: Ints = np.zeros(_FIRST_ROWS, np.int64)
         self.is_suspect = np.zeros(_FIRST_ROWS, np.bool_)
+        self.priced: set[int] = set()
         self.avoided: set[int] = set()
         self._index: NameIndex | None = None
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
@@ -76,8 +77,8 @@ class NodeColumns:
         self.name_of[row] = ""
         for column in (self.allocatable, self.requested, self.requested_nonzero):
             column[row] = 0
-        self.price_milli[row], self.is_suspect[row] = 0, False
-        self.avoided.discard(row)
+        self.is_suspect[row] = False
+        self.set_wishes(row, 0, False)
         self._free.append(row)
         self._index = None
 
@@ -90,6 +91,12 @@ class NodeColumns:
             column = self._column_of(name)
             if column != _NO_COLUMN:
                 self.allocatable[row, column] += _scaled(column, amount // MIB if name in _BYTES else amount)
+
+    def set_wishes(self, row: int, price_milli: int, is_avoided: bool) -> None:
+        """What speaks against the node, though it has room."""
+        self.price_milli[row] = price_milli
+        (self.priced.add if price_milli else self.priced.discard)(row)
+        (self.avoided.add if is_avoided else self.avoided.discard)(row)
 
     def demand(self, requests: Requests, grow: bool = True) -> Ints:
         """(R,), what a pod asks for, in our units; do not change it.

@@ -116,9 +116,10 @@ class Ranking:
         demand: (R,). nonzero: (2,). rows: (candidates,), negative for an unknown node. draw: the policy's chance.
         """
         best, points = np.empty(count, np.int64), np.empty(count, np.int64)
+        weight = self.price_weight if columns.priced else 0.0
         found = self.best_rows(
             demand, nonzero, columns.allocatable, columns.requested, columns.requested_nonzero,
-            columns.price_milli, columns.is_suspect, columns.index.rank, rows, draw, self.price_weight, best, points,
+            columns.price_milli, columns.is_suspect, columns.index.rank, rows, draw, weight, best, points,
         )  # fmt: skip
         return best[:found], points[:found]
 

@@ -26,7 +26,8 @@ def columns_of(nodes: list[tuple[int, int, int, bool]]) -> NodeColumns:
         row = columns.add(f"n{(i * 7) % 100:02}")  # rows are not in the order of names
         columns.set_allocatable(row, {"cpu": 1000 * cpus, "memory": 8 << 30, "nvidia.com/gpu": 8})
         columns.put(row, (("cpu", 1000 * min(used, cpus)),), (1000 * min(used, cpus), 0), 1)
-        columns.price_milli[row], columns.is_suspect[row] = price, suspect
+        columns.set_wishes(row, price, False)
+        columns.is_suspect[row] = suspect
     return columns
 
 
