@@ -98,7 +98,7 @@ def packing_scale(
 
 @app.command()
 def faults(
-    trace: Path = typer.Argument(help="An imported trace of faults (stowage trace import infinitehbd)."),
+    trace: str = typer.Argument(help="An imported trace of faults, or fitted: drawn from seed 0."),
     share: float = typer.Option(0.75, "--share", help="Share of the fleet's nodes that gangs hold all the time."),
     seeds: int = typer.Option(20, "--seeds", min=2, help="Seeds, from 0."),
     split: str = typer.Option(
@@ -111,14 +111,14 @@ def faults(
     """Count faults that hit running gangs: placement by time since repair against blind placement, equal allocation."""
     from typing import Any, cast
 
-    from analytics.faults.history import read_history
+    from analytics.faults.history import find_history
     from analytics.faults.hits import HitsStudy, compare_hits, print_hits
     from analytics.report import show_progress
     from analytics.runs import to_json
 
     study = HitsStudy(share, seeds, cast(Any, split), resample)
     with show_progress(seeds) as step:
-        found = compare_hits(read_history(trace, fleet), study, step)
+        found = compare_hits(find_history(trace, fleet, 0), study, step)
     if as_json:
         print(to_json(found), end="")
     else:

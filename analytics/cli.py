@@ -43,8 +43,11 @@ def replay(
     ),
     preemption: str = typer.Option("policy", "--preemption", help="on, off, or what the policy says."),
     interval: str = typer.Option("5m", "--interval", help="Distance of the samples over time."),
-    faults: Path | None = typer.Option(
-        None, "--faults", help="An imported trace of faults (stowage trace import infinitehbd).", rich_help_panel=_GANGS
+    faults: str | None = typer.Option(
+        None,
+        "--faults",
+        help="An imported trace of faults (stowage trace import infinitehbd), or fitted: drawn from the seed",
+        rich_help_panel=_GANGS,
     ),
     gang_nodes: list[int] = typer.Option(
         [],
@@ -132,18 +135,18 @@ def replay(
 
 
 def _replay_gangs(
-    trace: Path | None, faults: Path | None, gang_nodes: list[int], recovery: list[str], phases: dict[str, str | None],
+    trace: Path | None, faults: str | None, gang_nodes: list[int], recovery: list[str], phases: dict[str, str | None],
     placement: str, spares: int | None, fleet: int | None, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     from analytics.errors import InputError
-    from analytics.faults.history import read_history
+    from analytics.faults.history import find_history
     from analytics.faults.report import GangReplay, parse_recoveries, print_gangs, replay_gangs
     from analytics.runs import to_json
 
     if faults is None or trace is not None:
         raise InputError("--gang-nodes takes --faults FOLDER, and no other trace")
     asked = GangReplay(tuple(gang_nodes), parse_recoveries(recovery, phases), placement, spares, seed)
-    answer = replay_gangs(read_history(faults, fleet), asked)
+    answer = replay_gangs(find_history(faults, fleet, seed), asked)
     if as_json:
         print(to_json(answer), end="")
     else:

@@ -64,10 +64,10 @@ def check(
 
 @app.command()
 def synth(
-    format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011."),
+    format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011, or infinitehbd (faults of servers)."),
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the published layout, to be made."),
-    machines: int = typer.Option(..., "--machines", help="Machines at the start; the published cell has 12,477."),
-    days: float = typer.Option(..., "--days", help="Length; the published trace has 29 days."),
+    machines: int = typer.Option(..., "--machines", help="Machines at the start; those published have 12,477 and 400."),
+    days: float = typer.Option(..., "--days", help="Length; those published have 29 and 345 days."),
     seed: int = typer.Option(0, "--seed", help="The same seed gives the same files."),
     usage: float = typer.Option(0.0, "--usage", help="Share of tasks that get task_usage rows."),
     threads: int | None = typer.Option(None, "--threads", min=1, help="Writers [default: all cores, at most 4]."),
@@ -76,7 +76,7 @@ def synth(
 ) -> None:
     """Write a synthetic trace in a published format, with the published statistics.
 
-    Its schedule is a real one: tasks run on machines that are up, within the recorded over-commit.
+    The schedule of google2011 is a real one: tasks run on machines that are up, within the recorded over-commit.
     """
     import time
 

@@ -296,7 +296,7 @@ def _assemble(
         time_range_us=_time_range(outputs), rows=dict(sorted(rows.items())),
         rejected={table: count for table, count in sorted(rejected.items()) if count}, gaps=find_gaps(files),
         illegal_transitions=illegal, sources=_sources(files, records), notes=notes, options={"strict": strict},
-        fleet=reader.fleet,
+        fleet=reader.fleet(files),
     )  # fmt: skip
     write_meta(meta, staging.trace)
     return meta

@@ -11,12 +11,14 @@ Most servers had no fault and are in no row. The publisher watched 400 of them, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from traces.layout import Field, Layout, Relation, Rule, json_array, with_names
 from traces.reader import Reader
 from traces.schema import PLAIN_UNITS, TIERS_NONE
+from traces.sources import SourceFile
 
 SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 EVENTS = ("fault_start", "fault_end")
@@ -110,6 +112,14 @@ def _claim(path: Path) -> str | None:
     return next((table for table in READER.tables if path.name.startswith(table)), None)
 
 
+def _fleet(files: Sequence[SourceFile]) -> int | None:
+    """What the generator noted beside its file, else what the publisher says."""
+    try:
+        return int(json.loads((files[0].path.parent / "synth.json").read_bytes())["machines"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return PUBLISHED_NODES
+
+
 READER = Reader(
     "infinitehbd",
     PLAIN_UNITS,
@@ -118,5 +128,5 @@ READER = Reader(
     SUFFIXES,
     _claim,
     _choose,
-    fleet=PUBLISHED_NODES,
+    fleet=_fleet,
 )

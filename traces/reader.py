@@ -25,7 +25,7 @@ FORMATS = {
 class Reader:
     """A trace format. tables: published table -> what its files become. claim: the table of a file whose name hides it.
 
-    choose: last word on which of the files found are meant, with notes for meta.json. fleet: see `Meta`.
+    choose: last word on which of the files found are meant, with notes for meta.json. fleet: as `Meta` says, of files.
     """
 
     format: str
@@ -35,7 +35,7 @@ class Reader:
     suffixes: tuple[str, ...]
     claim: Callable[[Path], str | None] = lambda path: None
     choose: Callable[[Sequence[Path]], tuple[Sequence[Path], list[str]]] = lambda sources: (sources, [])
-    fleet: int | None = None
+    fleet: Callable[[Sequence[SourceFile]], int | None] = lambda files: None
 
     def find(self, sources: Sequence[Path]) -> tuple[list[SourceFile], list[str]]:
         """The files to import, by table and part, and notes on the choice; TraceFormatError as `find_files`."""

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from analytics.errors import InputError
 from scheduler.core.gpu.hazard import Hazard, fit_hazard
 from traces.schema import Trace, open_trace
+from traces.synth.faults import draw_faults
 
+FITTED, FITTED_NODES, FITTED_DAYS = "fitted", 400, 345.0
 HOUR_US = 3_600_000_000
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -90,6 +92,31 @@ class History:
         width = len(str(max(rows.size - 1, 0)))
         names = np.array([f"{i:0{width}}-{self.name[old]}" for i, old in enumerate(rows.tolist())])
         return History(names, node, self.start_h[outage], self.end_h[outage], self.length_h, self.age_h[rows])
+
+
+def find_history(faults: str, fleet: int | None, seed: int) -> History:
+    """The history that an option means: the folder of an imported trace, or `fitted`: drawn anew from the seed."""
+    return (
+        fitted_history(fleet or FITTED_NODES, FITTED_DAYS * 24, seed)
+        if faults == FITTED
+        else read_history(Path(faults), fleet)
+    )
+
+
+def fitted_history(fleet: int, length_h: float, seed: int) -> History:
+    """A history with the statistics of the published trace; no data needed."""
+    if fleet < 1:
+        raise InputError(f"a fleet has at least one node, not {fleet}")
+    faults = draw_faults(fleet, length_h, seed)
+    width = len(str(fleet - 1))
+    return History(
+        np.array([f"node-{i:0{width}}" for i in range(fleet)]),
+        np.array([fault.node for fault in faults], np.int64),
+        np.array([fault.start_h for fault in faults], float),
+        np.array([fault.end_h for fault in faults], float),
+        length_h,
+        np.full(fleet, np.inf),
+    )
 
 
 def read_history(trace: Trace | Path, fleet: int | None = None) -> History:

@@ -1,8 +1,8 @@
-"""Write a synthetic trace in the original format of Google's ClusterData 2011 v2.
+"""Write a synthetic trace in a published format: Google's ClusterData 2011 v2, or faults of servers (see `faults`).
 
-The files look like the published ones (folders, part names, columns, 4-digit decimals, snapshot at time 0, first event
-after 600 s), the statistics come from `calibration`, and the schedule is a real one: tasks run only on machines that
-are up, within the recorded over-commit, and every life is legal.
+Google's files look like the published ones (folders, part names, columns, 4-digit decimals, snapshot at time 0, first
+event after 600 s), the statistics come from `calibration`, and the schedule is a real one: tasks run only on machines
+that are up, within the recorded over-commit, and every life is legal.
 
 How it works. Jobs are drawn in windows of one part (`jobs`), the cell lives through them in a compiled event loop
 (`engine`, `world`), and every part's rows are turned to text and compressed by threads (`text`, `write`) while the
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-FORMATS = ("google2011",)
+FORMATS = ("google2011", "infinitehbd")
 MOST_MACHINES, MOST_DAYS = 200_000, 366.0
 
 
@@ -47,8 +47,8 @@ def synthesise(
 ) -> dict[str, int]:
     """Write the trace into `folder` and return the number of rows per table.
 
-    usage: share of tasks that get task_usage rows, one per 5 minutes. progress: called with a step, parts done, and
-    parts in all.
+    usage: share of tasks that get task_usage rows, one per 5 minutes (google2011 only). progress: called with a step,
+    parts done, and parts in all.
     Everything is written beside `folder` first and renamed at the end.
     Raises SynthError on an impossible wish or if the folder exists and `force` is not set.
     """
@@ -57,7 +57,12 @@ def synthesise(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        rows = _write_trace(partial, machines, days, seed, usage, threads or min(4, os.cpu_count() or 1), progress)
+        if format_name == "infinitehbd":
+            from traces.synth.faults import write_faults
+
+            rows = write_faults(partial, machines, days, seed)
+        else:
+            rows = _write_trace(partial, machines, days, seed, usage, threads or min(4, os.cpu_count() or 1), progress)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -77,6 +82,8 @@ def _check(folder: Path, format_name: str, machines: int, days: float, seed: int
         wrong.append(f"days must be above 0 and at most {MOST_DAYS:g}, not {days:g}")
     if not 0 <= usage <= 1:
         wrong.append(f"usage is a share of tasks, 0 to 1, not {usage:g}")
+    if usage and format_name == "infinitehbd":
+        wrong.append("a trace of faults has no tasks, so it takes no usage")
     if seed < 0:
         wrong.append(f"seed must be 0 or more, not {seed}")
     if folder.exists() and not force:

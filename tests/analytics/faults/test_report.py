@@ -77,6 +77,13 @@ def test_what_cannot_be_asked_is_refused_in_words(faults: Path, words: list[Any]
     assert message in str(refused.exception)
 
 
+def test_a_fitted_fleet_needs_no_data() -> None:
+    words = ["replay", "--faults", "fitted", "--gang-nodes", 40, "--fleet", 60, "--recovery", "automated", "--json"]
+    found = [json.loads(run(*words, "--seed", seed).stdout) for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+    assert (found[0]["fleet"], found[0]["days"]) == (60, 345.0)
+
+
 def test_presets_are_replayed_by_name() -> None:
     assert parse_recoveries([], {}) == PRESETS
     assert parse_recoveries(["manual"], {"detect": None}) == {"manual": PRESETS["manual"]}
