@@ -90,14 +90,14 @@ def replay(
 
     Same trace, options and seed give the same bytes. What the run cost is beside the folder, in OUT.cost.json.
 
-    With --faults and --gang-nodes: gangs on a fleet whose nodes fail and are repaired as recorded, and where their
-    hours go.
+    With --faults, machines go down and come back as the nodes of a fault trace did, and what ran on them starts again.
+    With --gang-nodes too and no trace: gangs on that fleet, and where their hours go.
     """
+    phases = {
+        "detect": detect, "diagnose": diagnose, "restart": restart, "checkpoint": checkpoint,
+        "checkpoint_cost": checkpoint_cost,
+    }  # fmt: skip
     if gang_nodes:
-        phases = {
-            "detect": detect, "diagnose": diagnose, "restart": restart, "checkpoint": checkpoint,
-            "checkpoint_cost": checkpoint_cost,
-        }  # fmt: skip
         _replay_gangs(trace, faults, gang_nodes, recovery, phases, placement, spares, fleet, seed, as_json)
         return
     from typing import Any, cast
@@ -108,6 +108,8 @@ def replay(
     from analytics.report import print_run, show_share
     from analytics.runs import read_run, to_json
 
+    if recovery or spares is not None or fleet is not None or placement != "aware" or any(phases.values()):
+        raise InputError("recovery, its phases, placement, spares and fleet are of gangs: they go with --gang-nodes")
     if trace is None or out is None:
         raise InputError("Missing a trace or -o: give an imported trace and -o FOLDER, or --faults with --gang-nodes")
     options = ReplayOptions(
@@ -125,6 +127,7 @@ def replay(
         overcommit=parse_overcommit(overcommit),
         preemption=cast(Any, preemption),
         interval_us=parse_duration_us(interval),
+        faults=faults,
     )
     with show_share("replaying (the first run compiles, about a minute)") as tick:
         run = read_run(run_replay(options, force, tick))

@@ -111,6 +111,7 @@ class ReplayOptions:
     overcommit: (resource column, factor) pairs; a node's capacity for requests is multiplied by the factor.
     preemption: what the policy says, or on or off whatever it says.
     interval_us: distance of the samples in `series`.
+    faults: an imported trace of faults, or "fitted", whose nodes' lives the machines get; None: machines as recorded.
     """
 
     trace: Path
@@ -127,6 +128,7 @@ class ReplayOptions:
     overcommit: tuple[tuple[str, float], ...] = ()
     preemption: Preemption = "policy"
     interval_us: int = 300_000_000
+    faults: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "overcommit", tuple(sorted(self.overcommit)))
@@ -181,10 +183,15 @@ class ReplayOptions:
             "overcommit": dict(self.overcommit),
             "preemption": self.preemption,
             "interval_us": self.interval_us,
-        }
+        } | ({} if self.faults is None else {"faults": self._faults_by_content()})
+
+    def _faults_by_content(self) -> str:
+        from analytics.facts import trace_facts
+
+        return "fitted" if self.faults == "fitted" else trace_facts(Path(str(self.faults))).checksum
 
 
-_WHAT_IF_ONLY = ("nodes", "drop_shape", "scale_load", "initial", "overcommit", "preemption")
+_WHAT_IF_ONLY = ("nodes", "drop_shape", "scale_load", "initial", "overcommit", "preemption", "faults")
 _DEFAULTS = {field.name: field.default for field in fields(ReplayOptions)}
 
 

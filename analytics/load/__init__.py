@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.errors import InputError
+from analytics.faults.history import find_history
 from analytics.load.attempts import read_attempts
+from analytics.load.faults import with_faults
 from analytics.load.machines import RESOURCES, Machines
 from analytics.load.requests import common_shapes, read_jobs, read_requests, request_classes
 from analytics.options import ReplayOptions
@@ -45,6 +47,8 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
     """Read what `options` asks for. Raises InputError when nothing is left to replay."""
     window = window_of(trace, options)
     machines = Machines.read(trace, options)
+    if options.faults is not None:
+        machines = with_faults(machines, find_history(options.faults, None, options.seed), window, options.seed)
     offered = machines.offered()
     if not offered:
         raise InputError("no machine of this trace states a capacity: there is nothing to replay on")

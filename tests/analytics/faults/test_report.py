@@ -67,7 +67,7 @@ def test_phases_of_ones_own_make_one_recovery(faults: Path) -> None:
         (["--gang-nodes", 4, "--placement", "best"], "aware, quarantine, blind, not 'best'"),
         (["--gang-nodes", 0], "at least one node"),
         (["--gang-nodes", 4, "--detect", "soon"], "a duration has a unit"),
-        ([], "Missing a trace or -o"),
+        ([], "they go with --gang-nodes"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_words(faults: Path, words: list[Any], message: str) -> None:
