@@ -134,11 +134,17 @@ class Health(kube.Kube, frozen=True, kw_only=True):
     """The value of HEALTH_ANNOTATION.
 
     state: `healthy`; `suspect` (scored last by pods that use GPUs); `failing` (refused to pods that use GPUs).
-    reason: for the person who asks why.
+    reason: for the person who asks why. The other fields are the planner's, RFC 3339 or empty; an annotation without
+    `since` is a person's, and the planner leaves the node alone. since: when the state began. quarantined: when the
+    node was last taken out of service. until: when that ends, unless the fault is still there. repaired: when it ended.
     """
 
     state: str = "healthy"
     reason: str = ""
+    since: str = ""
+    quarantined: str = ""
+    until: str = ""
+    repaired: str = ""
 
 
 class ListMetadata(kube.Kube, frozen=True, kw_only=True):

@@ -16,9 +16,22 @@ class ShownStatus(kube.NodeStatus, frozen=True, kw_only=True):
     conditions: list[LiveCondition] | None = None  # type: ignore[assignment]  # a condition with more fields
 
 
+class ShownTaint(kube.Taint, frozen=True, kw_only=True):
+    """spec.taints[] whole: who changes one taint writes the list."""
+
+    time_added: str | None = None
+
+
+class ShownSpec(kube.NodeSpec, frozen=True, kw_only=True):
+    """spec of a node with whole taints."""
+
+    taints: list[ShownTaint] | None = None  # type: ignore[assignment]  # taints with more fields
+
+
 class ShownNode(LiveNode, frozen=True, kw_only=True):
     """v1.Node with all that tells its health."""
 
+    spec: ShownSpec = msgspec.field(default_factory=ShownSpec)
     status: ShownStatus = msgspec.field(default_factory=ShownStatus)
 
 

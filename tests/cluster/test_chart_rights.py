@@ -20,7 +20,7 @@ from tests.cluster.api_client import TimedOut, wait_for
 from tests.cluster.component import free_port
 from tests.cluster.control_plane import ControlPlane, is_healthy
 from tests.cluster.fixtures import find_programs
-from tests.cluster.objects import a_deployment, a_pod
+from tests.cluster.objects import a_deployment, a_pod, node_condition
 from tests.cluster.planning import PlannerProcess, fragment, running, start_scheduler, wait_for_end
 from tests.helm.conftest import CHART, ROOT
 
@@ -81,7 +81,10 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
     values = {
         "remote": {"enabled": True}, "scheduler": {"replicas": 1},
         # Plans that have ended are soon deleted, which is else done when there are fifty.
-        "planner": {"namespaces": {WORK: "auto"}, "settings": {"keep_plans": 1, "budget_window_s": 1.0, "rest_s": 0.0}},
+        "planner": {
+            "namespaces": {WORK: "auto"}, "nodeHealth": "auto",
+            "settings": {"keep_plans": 1, "budget_window_s": 1.0, "rest_s": 0.0, "node_scan_s": 1.0},
+        },
     }  # fmt: skip
     (folder / "values.yaml").write_text(yaml.safe_dump(values))
     log = folder / "audit.log"
@@ -142,7 +145,10 @@ def test_the_planner_moves_pods_with_the_rights_of_its_roles_and_uses_each_of_th
     del settings["journal"], settings["host"], settings["port"]
     start_scheduler(plane)
     for node in plane.client.items("/api/v1/nodes"):  # only the nodes of the fragmented workload count
-        plane.client.patch(f"/api/v1/nodes/{node['metadata']['name']}", {"spec": {"unschedulable": True}})
+        path = f"/api/v1/nodes/{node['metadata']['name']}"
+        plane.client.patch(path, {"spec": {"unschedulable": True}})
+        broken = {"status": {"conditions": [node_condition("KernelDeadlock", "True", "Test")]}}
+        plane.client.patch(f"{path}/status", broken, "strategic")  # so that there are nodes to mark
     fragment(plane, WORK)
     PlannerProcess(plane, **settings | {"kubeconfig": str(kubeconfig)})
     wait_for("three wide pods run", lambda: len(running(plane.client, WORK, "wide")) == 3, 90)

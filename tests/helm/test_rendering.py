@@ -99,6 +99,14 @@ def test_one_namespace_in_auto_gives_rights_in_that_namespace_only(render: Rende
     assert settings["lease_name"] == objects["Role", "s-stowage-planner"]["rules"][0]["resourceNames"][0]
 
 
+@pytest.mark.parametrize(("mode", "marks"), [("disabled", False), ("observe", False), ("auto", True)])
+def test_only_the_planner_may_mark_nodes_and_only_where_it_is_told_to(render: Render, mode: str, marks: bool) -> None:
+    objects = render({"planner": {"nodeHealth": mode}})
+    assert (("patch", "nodes") in rights(objects, "s-stowage-planner")) is marks
+    assert json.loads(objects["ConfigMap", "s-stowage-planner"]["data"]["planner.json"])["node_health"] == mode
+    assert ("patch", "nodes") not in rights(render({}), "s-stowage-planner")
+
+
 def test_the_extender_may_only_read(objects: Objects) -> None:
     role = objects["ClusterRole", "stowage-system-s-stowage-extender"]
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} <= {"get", "list", "watch"}

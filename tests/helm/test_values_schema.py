@@ -39,6 +39,8 @@ def test_the_schema_is_up_to_date() -> None:
         ({"scheduler": {"extender": {"settings": {"port": 80}}}}, "port"),  # the chart's own value decides it
         ({"planner": {"settings": {"budget_totel": 5}}}, "budget_totel"),
         ({"planner": {"settings": {"mode": "auto"}}}, "mode"),  # planner.mode decides it, and the rights with it
+        ({"planner": {"settings": {"node_health": "auto"}}}, "node_health"),  # nor this one
+        ({"planner": {"nodeHealth": False}}, "nodeHealth"),
         ({"scheduler": {"replicas": 0}}, "replicas"),
         ({"scheduler": {"replicas": "2"}}, "replicas"),
         ({"scheduler": {"kubeScheduler": {"percentageOfNodesToScore": 101}}}, "percentageOfNodesToScore"),

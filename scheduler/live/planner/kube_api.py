@@ -1,7 +1,8 @@
 """The planner's writes, as requests to the API server.
 
 Patches carry the uid or the resource version they were decided on, which the server checks (409 Conflict). The verbs
-are those that the chart's roles grant: plans get, list, watch, create, patch, delete; pods patch; pods/eviction create.
+are those that the chart's roles grant: plans get, list, watch, create, patch, delete; pods patch; pods/eviction create;
+nodes patch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 import msgspec
 
 from scheduler.live.api import MERGE_PATCH, STRATEGIC_PATCH, Api
-from scheduler.live.kube_objects import HOLD_GATE, PLAN_ANNOTATION
+from scheduler.live.kube_objects import HEALTH_ANNOTATION, HOLD_GATE, NODES_PATH, PLAN_ANNOTATION, QUARANTINE_TAINT
+from scheduler.live.node_health import ShownNode, ShownTaint
+from scheduler.live.planner.node_marks import Mark
 from scheduler.live.planner.plan_resource import PATH, Plan, PlanStatus, decode_plan, encode_plan
 from scheduler.live.planner.world import PodView
 
@@ -96,6 +99,23 @@ class PlannerApi:
         """Set status.nominatedNodeName, or take it back."""
         body = {"metadata": {"uid": uid}, "status": {"nominatedNodeName": node or None}}
         self.api.patch(f"{_pod_path(namespace, pod)}/status", _encode(body), MERGE_PATCH)
+
+    def mark_node(self, node: ShownNode, mark: Mark) -> ShownNode:
+        """Set or remove our annotation and our taint on this version of the node; the node as it is then."""
+        taints = [taint for taint in node.spec.taints or () if taint.key != QUARANTINE_TAINT]
+        if mark.is_tainted:
+            taints.append(ShownTaint(key=QUARANTINE_TAINT, value=mark.taint, effect="NoSchedule"))
+        text = msgspec.json.encode(mark.health).decode() if mark.health is not None else None
+        body = {
+            "metadata": {
+                "resourceVersion": node.metadata.resource_version,
+                "annotations": {HEALTH_ANNOTATION: text},
+            },
+            "spec": {"taints": taints or None},
+        }
+        return msgspec.json.decode(
+            self.api.patch(f"{NODES_PATH}/{mark.node}", _encode(body), MERGE_PATCH), type=ShownNode
+        )
 
     def event(self, event: dict[str, Any]) -> None:
         """Create an Event."""

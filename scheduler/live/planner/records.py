@@ -47,6 +47,11 @@ class Metrics:
         self.plans = Counter("stowage_planner_plans", "Ended plans, by phase, reason.", ["phase", "reason"], registry=r)
         self.evictions = Counter("stowage_planner_evictions", "Evictions asked for, by answer.", ["code"], registry=r)
         self.waiting = Gauge("stowage_planner_waiting_pods", "Pods that wait for room.", registry=r)
+        self.marks = Counter(
+            "stowage_planner_node_marks", "Changes of nodes' health marks, by state, answer.", ["state", "answer"],
+            registry=r,
+        )  # fmt: skip
+        self.marked = Gauge("stowage_planner_marked_nodes", "Nodes by health mark.", ["state"], registry=r)
         self.leads = Gauge("stowage_planner_is_leader", "1 while this process leads.", registry=r)
 
 
@@ -157,11 +162,23 @@ class Recorder:
 
     def tell(self, namespace: str, pod: str, uid: str, kind: str, reason: str, action: str, text: str) -> None:
         """Create an Event on a pod."""
+        regarding = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": pod, "uid": uid}
+        self._tell(namespace, regarding, kind, reason, action, text)
+
+    def tell_of_node(self, node: str, uid: str, kind: str, reason: str, action: str, text: str) -> None:
+        """Create an Event on a node."""
+        regarding = {"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}
+        self._tell("default", regarding, kind, reason, action, text)
+
+    def _tell(
+        self, namespace: str, regarding: dict[str, str], kind: str, reason: str, action: str, text: str
+    ) -> None:
         now = stamp(self.clock())
+        name = regarding["name"]
         event = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"namespace": namespace, "generateName": f"{pod[:40].rstrip('.-')}-"},
+            "metadata": {"namespace": namespace, "generateName": f"{name[:40].rstrip('.-')}-"},
             "eventTime": now,
             "reportingController": "stowage.dev/planner",
             "reportingInstance": self.identity[:128],
@@ -169,9 +186,9 @@ class Recorder:
             "reason": reason,
             "action": action,
             "note": text[:1000],
-            "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": pod, "uid": uid},
+            "regarding": regarding,
         }
         try:
             self.event(event)
         except ApiError as error:
-            log.info("event=%s pod=%s/%s not created: %s", reason, namespace, pod, error)
+            log.info("event=%s on=%s/%s not created: %s", reason, namespace, name, error)

@@ -25,12 +25,14 @@ from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped
 from scheduler.core.snapshot import Budget, Snapshot, SnapshotError, encode_snapshot, read_node
 from scheduler.live.api import Api, ApiError
 from scheduler.live.journal import Journal
-from scheduler.live.kube_objects import BUDGETS_PATH, NODES_PATH, PODS_PATH, LiveBudget, LiveNode, LivePod
+from scheduler.live.kube_objects import BUDGETS_PATH, NODES_PATH, PODS_PATH, LiveBudget, LivePod
+from scheduler.live.node_health import ShownNode
 from scheduler.live.planner.budget import DisruptionBudget
 from scheduler.live.planner.gangs import GangSizes
 from scheduler.live.planner.health import HealthServer
 from scheduler.live.planner.kube_api import PlannerApi
 from scheduler.live.planner.leader import Elector
+from scheduler.live.planner.node_scan import NodeScan
 from scheduler.live.planner.phases import Limits
 from scheduler.live.planner.plan_resource import PATH, Mode, Plan, seconds_of
 from scheduler.live.planner.proposal import Scope, candidates, is_same, make_plan, snapshot_for
@@ -70,6 +72,7 @@ class Planner:
         self.recorder = Recorder.make(
             lambda event: _submit(self.events, self.writes.event, event), self.journal, self.identity, api.now
         )
+        self.node_health = NodeScan(settings, self.writes, self.recorder, api.now)
         namespace = settings.lease_namespace or api.namespace
         self.elector = Elector(
             api, namespace, settings.lease_name, self.identity,
@@ -186,13 +189,18 @@ class Planner:
                 log.error("pod=%s left out: %s", item.key, error)
                 self.world.drop_pod(item.key)
 
-        def put_node(item: LiveNode) -> None:
+        def put_node(item: ShownNode) -> None:
             name = item.metadata.name
+            self.node_health.nodes[name] = item
             try:
                 self.world.put_node(read_node(item, "node"))
             except ValueError as error:
                 log.error("node=%s left out: %s", name, error)
                 self.world.drop_node(name)
+
+        def drop_node(name: str) -> None:
+            self.node_health.nodes.pop(name, None)
+            self.world.drop_node(name)
 
         def put_budget(item: LiveBudget) -> None:
             meta = item.metadata
@@ -204,7 +212,7 @@ class Planner:
             )
 
         return [
-            Sink("nodes", NODES_PATH, LiveNode, put_node, self.world.drop_node),
+            Sink("nodes", NODES_PATH, ShownNode, put_node, drop_node),
             Sink("pods", PODS_PATH, LivePod, put_pod, self.world.drop_pod, {"fieldSelector": RUNNING_PODS}),
             Sink("plans", PATH, Plan, self.runner.put_plan, self.runner.drop_plan),
             Sink("budgets", BUDGETS_PATH, LiveBudget, put_budget, lambda key: _forget(self.budgets, key)),
@@ -369,6 +377,8 @@ class Planner:
         if self.journal is not None:
             self.jobs.add_job(self.journal.flush, "interval", seconds=self.settings.journal_flush_s)
             self.jobs.add_job(self.retain_journal, "interval", seconds=3600)
+        if self.node_health.is_on:
+            self.jobs.add_job(self._later(self._scan_nodes), "interval", seconds=self.settings.node_scan_s)
         if self.settings.defragment_cron:
             cron = CronTrigger.from_crontab(self.settings.defragment_cron, timezone="UTC")
             self.jobs.add_job(self._later(lambda: self.wanted.append("consolidate")), cron)
@@ -376,6 +386,10 @@ class Planner:
 
     def _later(self, job: Callable[[], Any]) -> Callable[[], None]:
         return lambda: self.inbox.put((job, None))
+
+    def _scan_nodes(self) -> None:
+        if self.may_act():  # the job was put into the inbox a while ago
+            self.node_health.scan()
 
     def retain_journal(self) -> None:
         """Delete what is too old or too much."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -35,6 +37,15 @@ class PlannerSettings(Settings):
     plan_s: float = Field(900.0, gt=0, description="A plan stops after this long in any case.")
     drain_s: float = Field(30.0, gt=0, description="A stopping plan brings evicted pods to a place for this long.")
     keep_plans: int = Field(50, ge=1, description="Finished plans kept; those in the budget's window always are.")
+
+    node_health: Literal["disabled", "observe", "auto"] = Field(
+        "observe",
+        description="Nodes that monitors call broken. observe: tell it in events. auto: also annotate and taint them.",
+    )
+    node_scan_s: float = Field(10.0, gt=0, description="Look at the nodes' health this often.")
+    quarantine_s: float = Field(600.0, gt=0, description="A quarantine lasts this long after its fault was last seen.")
+    quarantine_share: float = Field(0.10, gt=0, le=1, description="Share of nodes taken in one window; always one.")
+    quarantine_window_s: float = Field(600.0, gt=0, description="Length of that window.")
 
     kubeconfig: str = Field("", description="Path of a kubeconfig; empty: the pod's own cluster, or $KUBECONFIG.")
     context: str = Field("", description="Context of the kubeconfig; empty: its current one.")
