@@ -8,15 +8,16 @@ cured so: the scheduler dry-runs evictions with its own filters, and those passe
 victims, or kill pods and be refused again. (Measured on 1.36.2: one refused pod of high priority killed a pod on every
 node.) So every refusal goes to FailedAndUnresolvableNodes, and `preempt` keeps only nodes that `filter` then accepts.
 
-Filtering changes nothing. Scoring remembers the node it likes best as assumed, until the watch says where the pod went:
-kube-scheduler runs ahead of the API server by as many pods as its rate limit holds back, and without that memory they
-would all be sent to the same node.
+Filtering changes nothing, unless it leaves one node only. Scoring remembers the node it likes best as assumed, until the
+watch says where the pod went: kube-scheduler runs ahead of the API server by as many pods as its rate limit holds back,
+and without that memory they would all be sent to the same node.
 
 A short list. kube-scheduler stops looking for nodes once it has a sample of them (10 % of 5,000 nodes, never fewer than
 100) and then weighs each one. What it takes into account beyond our policy are mostly wishes: of the pod (affinity,
 spreading, volumes), of nodes (PreferNoSchedule). Where there are none, `filter` passes on only as many as that least
 sample, the best by the policy. The scheduler then has less to weigh and to send. What it still weighs, such as images,
-or spreading that is configured for the whole cluster, it weighs among those.
+or spreading that is configured for the whole cluster, it weighs among those. Of a list of one it weighs nothing, and it
+asks for no scores: the policy alone decides.
 """
 
 from __future__ import annotations
@@ -166,11 +167,15 @@ def filter_nodes(
     now_s: float,
     ranking: Ranking | None = None,
     shortlist: int = 0,
+    clock_s: float | None = None,
 ) -> FilterAnswer:
     """Which of the candidates the pod may use. now_s: seconds since 1970, for reservations.
 
     shortlist: of those, as many of the best by the ranking, if nobody has wishes about them; 0: all.
+    clock_s: as for `prioritize_nodes`; the best node of a short list is then assumed.
     """
+    if clock_s is not None:
+        cache.forget(pod.key)
     refused, columns = _refused(cache, pod, asked, now_s), cache.columns
     rows = asked.rows
     if refused:
@@ -181,7 +186,10 @@ def filter_nodes(
     ):  # fmt: skip
         best = rows[rank(cache, ranking, pod, rows, shortlist)[0]]
         if len(best) == shortlist:
-            return FilterAnswer([columns.name_of[row] for row in best.tolist()], refused, best)
+            passed = [columns.name_of[row] for row in best.tolist()]
+            if clock_s is not None:
+                cache.assume(pod.key, passed[0], clock_s)
+            return FilterAnswer(passed, refused, best)
     if not refused:
         return FilterAnswer(None)
     return FilterAnswer([name for name in asked.names if name not in refused], refused)

@@ -144,7 +144,11 @@ class Extender:
         asked = self._candidates(args.node_names)
         if self.settings.mode == "prefer":
             return Response(200, bytes(args.node_names).join(_ALL_PASS))
-        answer = filter_nodes(self.cache, pod, asked, self._clocks.now_s(), self.ranking, self.settings.shortlist)
+        # With a list of one the scheduler asks no more: filter has the last word, and remembers it.
+        clock_s = self._clocks.monotonic_s() if self.settings.assume and self.settings.shortlist == 1 else None
+        answer = filter_nodes(
+            self.cache, pod, asked, self._clocks.now_s(), self.ranking, self.settings.shortlist, clock_s
+        )
         if answer.passed is None:
             return Response(200, bytes(args.node_names).join(_ALL_PASS))
         if answer.shortlist is not None:

@@ -58,7 +58,8 @@ class ServeSettings(Settings):
     scored_nodes: int = Field(10, ge=1, le=10, description="Nodes that get a score; the best gets the highest.")
     shortlist: int = Field(
         100, ge=0,
-        description="Best nodes that filter passes on for a pod without affinity, spreading or volumes; 0: all.",
+        description="Best nodes that filter passes on for a pod without affinity, spreading or volumes. "
+        "0: all. 1: the policy alone decides, kube-scheduler's scores are not asked.",
     )  # fmt: skip
     price_weight: float = Field(
         0.25, ge=0, le=100, description="Weight of a node's price against the policy's score; 0: prices are ignored."

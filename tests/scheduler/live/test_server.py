@@ -352,6 +352,17 @@ def test_refusals_come_before_the_short_list(wide: Bench) -> None:
     assert wide.filter(a_pod("p"), *ALL_NINE)[0] == ["n6", "n5", "n4", "n3"]
 
 
+def test_with_a_list_of_one_filter_decides_and_remembers() -> None:
+    made = a_bench(policy="best-fit", shortlist=1)
+    for n in range(3):
+        made.node(f"n{n}", cpu="2")
+    for p in range(4):
+        made.pod(f"p{p}")
+    chosen = [made.filter(a_pod(f"p{p}"), "n2", "n1", "n0")[0] for p in range(4)]
+    assert chosen == [["n0"], ["n0"], ["n1"], ["n1"]]
+    assert made.filter(a_pod("p0"), "n2", "n1", "n0")[0] == ["n0"]  # asked again, it does not count against itself
+
+
 def test_a_short_list_can_be_switched_off_and_prefer_mode_has_none() -> None:
     for settings in ({"shortlist": 0}, {"shortlist": 1, "mode": "prefer"}):
         made = a_bench(**settings)
