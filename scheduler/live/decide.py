@@ -8,9 +8,9 @@ cured so: the scheduler dry-runs evictions with its own filters, and those passe
 victims, or kill pods and be refused again. (Measured on 1.36.2: one refused pod of high priority killed a pod on every
 node.) So every refusal goes to FailedAndUnresolvableNodes, and `preempt` keeps only nodes that `filter` then accepts.
 
-Filtering changes nothing, unless it leaves one node only. Scoring remembers the node it likes best as assumed, until the
-watch says where the pod went: kube-scheduler runs ahead of the API server by as many pods as its rate limit holds back,
-and without that memory they would all be sent to the same node.
+Filtering changes nothing, unless it leaves one node only. Scoring remembers the node it likes best as assumed, until
+the watch says where the pod went: kube-scheduler runs ahead of the API server by as many pods as its rate limit holds
+back, and without that memory they would all be sent to the same node.
 
 A short list. kube-scheduler stops looking for nodes once it has a sample of them (10 % of 5,000 nodes, never fewer than
 100) and then weighs each one. What it takes into account beyond our policy are mostly wishes: of the pod (affinity,
