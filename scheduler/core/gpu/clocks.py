@@ -80,11 +80,11 @@ def _pairs(job: JobRecord, entries: Ints, begin: Ints) -> dict[tuple[int, int], 
         if len(seen) < 2:
             continue
         here = entries[begin[group] : begin[group + 1]]
-        entered = job.table(here, job.time_s[here])
-        after = job.table(here, np.where(is_last[here], np.nan, job.time_s[np.minimum(here + 1, len(job) - 1)]))
-        if entered is None or after is None:
+        after = np.where(is_last[here], np.nan, job.time_s[np.minimum(here + 1, len(job) - 1)])
+        tables = job.tables(here, job.time_s[here], after)
+        if tables is None:
             continue
-        by_rank = np.ascontiguousarray(entered[0].T), np.ascontiguousarray(after[0].T)
+        by_rank = [np.ascontiguousarray(table.T) for table in tables[0]]
         both = np.flatnonzero(np.isin(pairs, seen).all(axis=1))
         for some in np.split(both, range(AT_ONCE, len(both), AT_ONCE)):
             first, one = np.searchsorted(seen, pairs[some]).T

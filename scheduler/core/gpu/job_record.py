@@ -77,25 +77,27 @@ class JobRecord:
         counts = np.bincount(of, minlength=len(self.groups))
         return entries[order], np.concatenate([[0], np.cumsum(counts)])
 
-    def table(self, entries: Ints, values: Floats) -> tuple[Floats, Ints, Ints] | None:
-        """One value per collective (row) and rank (column), NaN for none; the collectives; the ranks' positions.
+    def tables(self, entries: Ints, *values: Floats) -> tuple[list[Floats], Ints, Ints] | None:
+        """One value per collective (row) and rank (column), NaN for none, of each column of values; the collectives; the
+        ranks' positions.
 
         entries: of one group, ordered by rank. None where ranks have so little in common that a table would be
         many times larger than what stands in it.
         """
-        collective = self.collective[entries].astype(np.int64)
+        collective = self.collective[entries]
         low = int(collective.min())
         is_row = np.bincount(collective - low) > 0
-        row = (np.cumsum(is_row) - 1)[collective - low]
         position = self.position[entries]
         is_new = np.concatenate([[True], position[1:] != position[:-1]])
-        column = np.cumsum(is_new) - 1
-        shape = int(row.max()) + 1, int(column[-1]) + 1
-        if shape[0] * shape[1] > max(SPARSE * len(entries), LEAST_ROOM):
+        rows, columns = int(is_row.sum()), int(is_new.sum())
+        if rows * columns > max(SPARSE * len(entries), LEAST_ROOM):
             return None
-        out = np.full(shape, np.nan)
-        out[row, column] = values
-        return out, np.flatnonzero(is_row) + low, position[is_new].astype(np.int64)
+        place = (np.cumsum(is_row) - 1)[collective - low] * columns + (np.cumsum(is_new) - 1)
+        out = [np.full(rows * columns, np.nan) for _ in values]
+        for table, column in zip(out, values, strict=True):
+            table[place] = column
+        shaped = [table.reshape(rows, columns) for table in out]
+        return shaped, np.flatnonzero(is_row) + low, position[is_new].astype(np.int64)
 
 
 def join(dumps: Sequence[Dump]) -> JobRecord:

@@ -94,10 +94,10 @@ def own_times(job: JobRecord, entries: Ints, begin: Ints) -> Iterator[list[Kind]
         cuts = np.cumsum(np.bincount(number, minlength=len(kinds)))
         found = []
         for of, cells in zip(kinds.tolist(), np.split(order, cuts[:-1]), strict=True):
-            table = job.table(here[cells], own[cells])
-            if table is not None:
+            tables = job.tables(here[cells], own[cells])
+            if tables is not None:
                 name, after = divmod(of, len(job.groups))
-                found.append(Kind(group, name, after, table[0], ended[table[1]], table[1], table[2]))
+                found.append(Kind(group, name, after, tables[0][0], ended[tables[1]], *tables[1:]))
         yield found
 
 

@@ -53,7 +53,8 @@ def as_pickle_bytes(dump: Dump) -> bytes:
 
     def text(word: str) -> bytes:
         if word in memo:
-            return b"j" + struct.pack("<I", memo[word])
+            at = memo[word]
+            return bytes([0x68, at]) if at < 256 else b"j" + struct.pack("<I", at)
         memo[word] = len(memo) + 1
         raw = word.encode()
         return b"X" + struct.pack("<I", len(raw)) + raw + b"r" + struct.pack("<I", memo[word])
@@ -63,8 +64,12 @@ def as_pickle_bytes(dump: Dump) -> bytes:
         head += text(name) + b"}(" + text("name") + text(name) + text("ranks") + text(str(list(ranks))) + b"u"
     # The words get their places in the memo before they are needed.
     head += b"u" + text("words") + b"](" + b"".join(map(text, words)) + b"e"
-    keys = ("record_id", "process_group", "collective_seq_id", "p2p_seq_id", "profiling_name", "time_created_ns",
-            "duration_ms", "input_sizes", "state", "is_p2p", "frames", "retired", "timeout_ms", "op_id")  # fmt: skip
+    keys = (
+        "record_id", "process_group", "collective_seq_id", "p2p_seq_id", "profiling_name", "time_created_ns", "state",
+        "duration_ms", "input_sizes", "input_dtypes", "output_sizes", "output_dtypes", "is_p2p", "frames", "retired",
+        "timeout_ms", "op_id", "pg_id", "thread_name", "thread_id", "time_discovered_started_ns",
+        "time_discovered_completed_ns",
+    )  # fmt: skip
     head += text("keys") + b"](" + b"".join(map(text, keys)) + b"e" + text("entries") + b"]("
     entry = bytearray(b"}(")
     at = {}
@@ -84,8 +89,12 @@ def as_pickle_bytes(dump: Dump) -> bytes:
         ("time_created_ns", b"\x8a\x08", 8), ("duration_ms", b"G", 8), ("state", b"j", 4),
     ):  # fmt: skip
         put(key, opcode, width)
-    entry += text("input_sizes") + b"](](M\x20\x4eee" + text("frames") + b"](" + 8 * text("keys") + b"e"
-    entry += text("retired") + b"\x88" + text("timeout_ms") + b"J\xc0\x27\x09\x00" + text("is_p2p")
+    for sizes, types in (("input_sizes", "input_dtypes"), ("output_sizes", "output_dtypes")):
+        entry += text(sizes) + b"](](M\x20\x4eee" + text(types) + b"](" + text("keys") + b"e"
+    entry += text("frames") + b"](" + 9 * text("keys") + b"e"  # known ones by their number, as everything
+    entry += text("op_id") + b"K\x01" + text("pg_id") + b"K\x01" + text("thread_name") + text("keys")
+    entry += text("thread_id") + text("keys") + text("time_discovered_started_ns") + b"N"
+    entry += text("time_discovered_completed_ns") + b"N" + text("retired") + b"\x88" + text("timeout_ms") + b"J\xc0\x27\x09\x00" + text("is_p2p")
     at["is_p2p"] = slice(len(entry), len(entry) + 1)
     entry += b"\x00u"
     rows = np.tile(np.frombuffer(bytes(entry), np.uint8), (len(dump), 1))
