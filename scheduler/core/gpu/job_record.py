@@ -78,8 +78,7 @@ class JobRecord:
         return entries[order], np.concatenate([[0], np.cumsum(counts)])
 
     def tables(self, entries: Ints, *values: Floats) -> tuple[list[Floats], Ints, Ints] | None:
-        """One value per collective (row) and rank (column), NaN for none, of each column of values; the collectives; the
-        ranks' positions.
+        """Of each column of values a table, collectives by ranks, NaN for none; the collectives; the ranks' positions.
 
         entries: of one group, ordered by rank. None where ranks have so little in common that a table would be
         many times larger than what stands in it.

@@ -94,7 +94,8 @@ def as_pickle_bytes(dump: Dump) -> bytes:
     entry += text("frames") + b"](" + 9 * text("keys") + b"e"  # known ones by their number, as everything
     entry += text("op_id") + b"K\x01" + text("pg_id") + b"K\x01" + text("thread_name") + text("keys")
     entry += text("thread_id") + text("keys") + text("time_discovered_started_ns") + b"N"
-    entry += text("time_discovered_completed_ns") + b"N" + text("retired") + b"\x88" + text("timeout_ms") + b"J\xc0\x27\x09\x00" + text("is_p2p")
+    entry += text("time_discovered_completed_ns") + b"N" + text("retired") + b"\x88"
+    entry += text("timeout_ms") + b"J\xc0\x27\x09\x00" + text("is_p2p")
     at["is_p2p"] = slice(len(entry), len(entry) + 1)
     entry += b"\x00u"
     rows = np.tile(np.frombuffer(bytes(entry), np.uint8), (len(dump), 1))
