@@ -15,7 +15,10 @@ from pathlib import Path
 from tests.benchmarks.harness import warm_up
 
 # The last makes this process large.
-BENCHES = ("command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "policies")
+BENCHES = (
+    "command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "detection",
+    "policies",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from scheduler.core.gpu.job_record import Floats, Ints, JobRecord
 
 ONE_CLOCK: Final = 0.03  # of how far others are off: hardly one pair in a hundred is so close by chance
+SURELY: Final = 0.1  # of the width of what is known of two clocks remains in doubt
 AT_ONCE: Final = 256  # pairs of ranks
 
 
@@ -52,28 +53,47 @@ class Clocks:
         return float(np.median(found))
 
 
+@dataclass(frozen=True, slots=True)
+class _Between:
+    """What the second clock of a pair is ahead of the first lies between low_s and high_s. least_s: how far apart these
+    must be, because nobody goes from one collective to the next in no time."""
+
+    low_s: float
+    high_s: float
+    least_s: float
+
+    @property
+    def ahead_s(self) -> float:
+        return (self.low_s + self.high_s) / 2
+
+    @property
+    def doubt_s(self) -> float:
+        width = self.high_s - self.low_s
+        return max(width - self.least_s, SURELY * width) / 2
+
+
 def compare_clocks(job: JobRecord, entries: Ints, begin: Ints) -> Clocks:
     """The clocks of all ranks. entries, begin: of `JobRecord.by_group`."""
     pairs = _pairs(job, entries, begin)
-    off = [abs(low + high) / 2 for low, high in pairs.values() if low > 0 or high < 0]
+    off = [abs(one.ahead_s) for one in pairs.values() if one.low_s > 0 or one.high_s < 0]
     ranks = len(job.rank)
-    asynchronous = any(low > high for low, high in pairs.values())
-    sound = {pair: bounds for pair, bounds in pairs.items() if bounds[0] <= bounds[1]}
+    asynchronous = any(one.low_s > one.high_s for one in pairs.values())
+    sound = {pair: one for pair, one in pairs.items() if one.low_s <= one.high_s}
     if not off or not sound:
         return Clocks(np.zeros(ranks), np.full(ranks, -1), np.zeros(ranks), asynchronous)
     least = ONE_CLOCK * float(np.median(off))
-    for pair, (low, high) in sound.items():
-        if low <= 0 <= high and high - low < least:
-            sound[pair] = 0.0, 0.0
+    for pair, one in sound.items():
+        if one.low_s <= 0 <= one.high_s and one.high_s - one.low_s < least:
+            sound[pair] = _Between(0.0, 0.0, 0.0)
     return _chained(ranks, sound, asynchronous)
 
 
-def _pairs(job: JobRecord, entries: Ints, begin: Ints) -> dict[tuple[int, int], tuple[float, float]]:
-    """Between what the second clock of a pair is ahead of the first, by all groups that both are in."""
+def _pairs(job: JobRecord, entries: Ints, begin: Ints) -> dict[tuple[int, int], _Between]:
+    """What is known of the clocks of pairs, by all groups that both are in."""
     to_first = {(int(seen[0]), one) for seen in job.seen if len(seen) for one in seen[1:].tolist()}
     compared = sorted(to_first | {pair for seen in job.seen for pair in itertools.pairwise(seen.tolist())})
     pairs = np.array(compared, np.int64).reshape(-1, 2)
-    low, high = np.full(len(pairs), -np.inf), np.full(len(pairs), np.inf)
+    low, high, least = np.full(len(pairs), -np.inf), np.full(len(pairs), np.inf), np.zeros((2, len(pairs)))
     is_last = np.zeros(len(job), bool)
     is_last[job.last] = True
     for group, seen in enumerate(job.seen):
@@ -84,19 +104,23 @@ def _pairs(job: JobRecord, entries: Ints, begin: Ints) -> dict[tuple[int, int], 
         tables = job.tables(here, job.time_s[here], after)
         if tables is None:
             continue
+        # By the clock of whoever came last, who waits for nobody.
+        quickest = max(float(np.fmin.reduce(after - job.time_s[here], initial=np.inf)), 0.0)
         by_rank = [np.ascontiguousarray(table.T) for table in tables[0]]
         both = np.flatnonzero(np.isin(pairs, seen).all(axis=1))
         for some in np.split(both, range(AT_ONCE, len(both), AT_ONCE)):
             first, one = np.searchsorted(seen, pairs[some]).T
-            least = np.fmax.reduce(by_rank[0][one] - by_rank[1][first], axis=1, initial=-np.inf)
-            most = np.fmin.reduce(by_rank[1][one] - by_rank[0][first], axis=1, initial=np.inf)
-            low[some], high[some] = np.maximum(low[some], least), np.minimum(high[some], most)
-    known = np.isfinite(low) & np.isfinite(high)
-    bounds = zip(low.tolist(), high.tolist(), strict=True)
-    return {pair: of for pair, of, is_known in zip(compared, bounds, known.tolist(), strict=True) if is_known}
+            lower = np.fmax.reduce(by_rank[0][one] - by_rank[1][first], axis=1, initial=-np.inf)
+            upper = np.fmin.reduce(by_rank[1][one] - by_rank[0][first], axis=1, initial=np.inf)
+            least[0, some] = np.where(lower > low[some], quickest, least[0, some])
+            least[1, some] = np.where(upper < high[some], quickest, least[1, some])
+            low[some], high[some] = np.maximum(low[some], lower), np.minimum(high[some], upper)
+    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high)).tolist()
+    of = np.column_stack([low, high, least.sum(axis=0)]).tolist()
+    return {compared[n]: _Between(*of[n]) for n in known}
 
 
-def _chained(ranks: int, pairs: dict[tuple[int, int], tuple[float, float]], asynchronous: bool) -> Clocks:
+def _chained(ranks: int, pairs: dict[tuple[int, int], _Between], asynchronous: bool) -> Clocks:
     """The clocks by the closest comparisons that hang all ranks together (Kruskal)."""
     tree: dict[int, list[tuple[int, float, float]]] = defaultdict(list)
     root = list(range(ranks))
@@ -106,11 +130,11 @@ def _chained(ranks: int, pairs: dict[tuple[int, int], tuple[float, float]], asyn
             root[one] = one = root[root[one]]
         return one
 
-    for (first, one), (low, high) in sorted(pairs.items(), key=lambda pair: (pair[1][1] - pair[1][0], pair[0])):
+    for (first, one), between in sorted(pairs.items(), key=lambda pair: (pair[1].doubt_s, pair[0])):
         if find(first) != find(one):
             root[find(one)] = find(first)
-            tree[first].append((one, (low + high) / 2, (high - low) / 2))
-            tree[one].append((first, -(low + high) / 2, (high - low) / 2))
+            tree[first].append((one, between.ahead_s, between.doubt_s))
+            tree[one].append((first, -between.ahead_s, between.doubt_s))
     clocks = Clocks(np.zeros(ranks), np.full(ranks, -1), np.zeros(ranks), asynchronous)
     reached = [False] * ranks
     for start in range(ranks):

@@ -79,6 +79,7 @@ def find_hang(job: JobRecord, absent: list[int]) -> tuple[str, list[Accusation]]
 def _waits(job: JobRecord, has_states: bool) -> _Waits:
     waits = _Waits({}, {}, {}, {}, set())
     behind: dict[_Place, list[int]] = {}
+    has_starts = bool((job.state == STARTED).any())  # a job may record only that operations completed
     for one in range(len(job.rank)):
         pending = _pending(job, one) if has_states else [int(job.last[one])]
         places = [(entry, place) for entry in pending if (place := _place(job, entry)) is not None]
@@ -90,9 +91,8 @@ def _waits(job: JobRecord, has_states: bool) -> _Waits:
                 waits.at.setdefault(place, []).append(one)
     for place, ranks in waits.at.items():
         waits.awaited[place] = _not_there(job, place, ranks) | set(behind.get(place, ())) - set(ranks)
-        queued = {one for one in ranks if job.state[waits.entry[one]] == SCHEDULED}
-        started = sum(job.state[waits.entry[one]] == STARTED for one in ranks)
-        if not place.is_message and 0 < len(queued) < started:
+        if has_starts and not place.is_message:
+            queued = {one for one in ranks if job.state[waits.entry[one]] == SCHEDULED}
             waits.awaited[place] |= queued
             waits.queued.update(queued)
     return waits
@@ -210,11 +210,13 @@ def _operation(job: JobRecord, entry: int) -> str:
 def _accuse(job: JobRecord, waits: _Waits, one: int, held: int, accused: int) -> Accusation:
     places = [place for place, awaited in waits.awaited.items() if one in awaited]
     waiting = [other for place in places for other in waits.at[place] if other not in waits.queued]
-    first = min(waiting, key=lambda other: (job.time_s[waits.entry[other]], other))
-    direct = [other for other in waits.at[waits.place[first]] if other not in waits.queued]
+    last = _operation(job, int(job.last[one]))
     never = "which it has queued and not started" if one in waits.queued else "which it never entered"
-    text = (
-        f"ranks {listed(job.rank[sorted(direct)].tolist())} are in {_named(job, waits, waits.place[first])}, {never}; "
-        f"its last was {_operation(job, int(job.last[one]))}; {held} ranks wait in all"
-    )
+    if waiting:
+        first = min(waiting, key=lambda other: (job.time_s[waits.entry[other]], other))
+        direct = sorted(other for other in waits.at[waits.place[first]] if other not in waits.queued)
+        text = f"ranks {listed(job.rank[direct].tolist())} are in {_named(job, waits, waits.place[first])}, {never}"
+    else:
+        text = f"it has queued {_named(job, waits, waits.place[one])} and not started it, as all of its group"
+    text += f"; its last was {last}; {held} ranks wait in all"
     return Accusation(int(job.rank[one]), "non-communication hang", 0.99 if accused == 1 else 0.8, text)

@@ -22,9 +22,9 @@ from scheduler.core.gpu.findings import Accusation
 from scheduler.core.gpu.job_record import Floats, Ints, JobRecord
 
 SLOWER: Final = 0.08  # of the peers' own time between two collectives: what is 15 % slower shows more, whatever chance
-OF_STEP: Final = 0.05  # of the time that passes in all: less is of no interest
+OF_STEP: Final = 0.03  # of the time that passes in all: less is of no interest
 SPREAD: Final = 6.0  # times the scatter of the peers, as of a normal distribution by the median absolute deviation
-CHANCE: Final = 5.0  # times the standard error of the rank's own median
+CHANCE: Final = 5.5  # times the standard error of the rank's own mean
 STEADY: Final = 0.6  # share of the steps in which it is late by more than half of the usual
 FEWEST: Final = 10  # collectives that a verdict on speed needs
 FEWEST_RANKS: Final = 3  # of two, nobody can say which is wrong
@@ -33,7 +33,7 @@ LATE_S: Final = 0.5
 LATE_TIMES: Final = 10.0
 MOST_LATE: Final = 50
 TO_SIGMA: Final = 1.4826  # median absolute deviation to standard deviation, of a normal distribution
-OF_MEDIAN: Final = 1.2533  # standard error of a median to that of a mean
+TRIMMED: Final = 0.2  # of the steps, at either end: a pause or a checkpoint is not what is usual
 
 
 @dataclass(slots=True, eq=False)
@@ -126,54 +126,58 @@ def _numbered(values: Ints) -> tuple[Ints, Ints]:
 
 def judge_kinds(job: JobRecord, kinds: list[Kind], clocks: Clocks, speeds: Speeds) -> None:
     """Add what the collectives of one group show."""
-    counts = [len(kind.own_s) for kind in kinds if len(kind.own_s) >= FEWEST]
+    often = [kind for kind in kinds if len(kind.own_s) >= FEWEST]
+    # The rarest kind of a group occurs once a step. What a rank does within one step hangs together: one sample.
+    rarest = min(often, key=lambda kind: len(kind.own_s)) if often else None
     for kind in kinds:
         if len(kind.ranks) < FEWEST_RANKS:
             continue
         middle = median(kind.own_s, axis=1)
         excess, usual = kind.own_s - middle[:, None], float(np.median(middle))
-        # The rarest kind of a group occurs once a step. What a rank does within one step hangs together: one sample.
-        a_step = max(1, round(len(excess) / min(counts))) if counts else 1
-        steps = len(excess) // a_step
-        for window, last in enumerate({steps, min(steps, RECENT)} if steps >= FEWEST else ()):
-            rows = last * a_step
-            by_step = excess[-rows:].reshape(last, a_step, -1)
-            known = ~np.isnan(by_step)
-            sums, counted = np.where(known, by_step, 0.0).sum(axis=1), known.sum(axis=1)
-            mean = np.where(counted > 0, sums / np.maximum(counted, 1), np.nan)
-            ended = kind.ended_s[-rows:]
-            span = float(ended.max() - ended.min()) * rows / max(rows - 1, 1)
-            _judge(job, kind, clocks, mean, (window, usual, rows, span), speeds)
+        if rarest is not None and len(kind.own_s) >= FEWEST:
+            first = np.flatnonzero(np.diff(np.searchsorted(rarest.ended_s, kind.ended_s), prepend=-1))
+            if len(first) >= FEWEST:
+                by_step, step_s = _mean_of_steps(excess, first), float(np.median(np.diff(kind.ended_s[first])))
+                for window, rows in enumerate((by_step, by_step[-RECENT:])):
+                    _judge(job, kind, clocks, rows, (window, usual, len(excess) / len(first), step_s), speeds)
         _add_late(job, kind, excess, usual, speeds)
 
 
+def _mean_of_steps(excess: Floats, first: Ints) -> Floats:
+    """(steps, P) the mean of each step's collectives. first: of each step, the row it begins with."""
+    known = ~np.isnan(excess)
+    sums = np.add.reduceat(np.where(known, excess, 0.0), first, axis=0)
+    counts = np.add.reduceat(known.astype(np.int64), first, axis=0)
+    out: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return out
+
+
 def _judge(
-    job: JobRecord, kind: Kind, clocks: Clocks, excess: Floats, of: tuple[int, float, int, float], speeds: Speeds
+    job: JobRecord, kind: Kind, clocks: Clocks, excess: Floats, of: tuple[int, float, float, float], speeds: Speeds
 ) -> None:
-    """excess: (steps, P). of: the window's number, the peers' own time, the window's collectives and seconds."""
-    window, usual, rows, span = of
-    typical = median(excess, axis=0)
+    """excess: (steps, P). of: the window's number, the peers' own time, the collectives and seconds of a step."""
+    window, usual, a_step, step_s = of
+    typical, error = trimmed_mean(excess)
     more = typical - median(typical[None], axis=1)
     spread = TO_SIGMA * float(median(np.abs(more)[None], axis=1)[0])
-    scatter = TO_SIGMA * median(np.abs(excess - typical), axis=0)
-    scatter = np.fmax(scatter, median(scatter[None], axis=1))  # a few steps may agree by chance
-    chance = OF_MEDIAN * scatter / np.sqrt(np.maximum((~np.isnan(excess)).sum(axis=0), 1))
-    least = np.maximum(np.maximum(SLOWER * usual, SPREAD * spread), CHANCE * chance)
+    error = np.fmax(error, np.sqrt(np.nanmean(error**2)))  # a few steps may agree by chance
+    least = np.maximum(np.maximum(SLOWER * usual, SPREAD * spread), CHANCE * error)
     for column in np.flatnonzero(more > least).tolist():
         extra, steps = float(more[column]), excess[:, column]
         share = float((steps[~np.isnan(steps)] > extra / 2).mean())
-        if share < STEADY or span <= 0:
+        if share < STEADY or step_s <= 0:
             continue
         if extra <= least[column] + clocks.doubt_against(int(kind.ranks[column]), np.delete(kind.ranks, column)):
             continue
         one = speeds.suspects.setdefault(int(job.rank[kind.ranks[column]]), _Suspect())
-        one.lost[window] += extra * rows / span
-        if extra * rows / span > one.most:
-            one.most, one.share = extra * rows / span, share
+        lost = extra * a_step / step_s
+        one.lost[window] += lost
+        if lost > one.most:
+            one.most, one.share = lost, share
             one.text = (
                 f"{1000 * extra:.1f} ms more of its own than its {len(kind.ranks) - 1} peers ({1000 * usual:.1f} ms) "
-                f"before {job.names[kind.name]} of group {job.groups[kind.group]}, median of {len(excess)}; "
-                f"a step takes {1000 * span / len(excess):.1f} ms"
+                f"before {job.names[kind.name]} of group {job.groups[kind.group]}, in {len(excess)} steps; "
+                f"a step takes {1000 * step_s:.1f} ms"
             )
 
 
@@ -248,3 +252,23 @@ def median(values: Floats, axis: int) -> Floats:
     both = np.take_along_axis(ordered, low, axis) + np.take_along_axis(ordered, high, axis)
     out: Floats = (both / 2).squeeze(axis)
     return out
+
+
+def trimmed_mean(values: Floats) -> tuple[Floats, Floats]:
+    """The mean of each column without its highest and lowest values, and its standard error.
+
+    NaN are left out; NaN where nothing is known.
+
+    Source: Yuen, "The two-sample trimmed t for unequal population variances", Biometrika 1974.
+    """
+    ordered = np.sort(values, axis=0)  # NaN last
+    count = (~np.isnan(values)).sum(axis=0)
+    cut = (TRIMMED * count).astype(np.int64)
+    row = np.arange(len(values))[:, None]
+    kept = np.where((row >= cut) & (row < count - cut), ordered, 0.0)
+    mean = np.where(count > 0, kept.sum(axis=0) / np.maximum(count - 2 * cut, 1), np.nan)
+    low, high = (np.take_along_axis(ordered, at[None], 0) for at in (cut, np.maximum(count - cut - 1, 0)))
+    squares = np.where(row < count, (np.clip(ordered, low, high) - mean) ** 2, 0.0).sum(axis=0)
+    kept_share = (count - 2 * cut) / np.maximum(count, 1)
+    error: Floats = np.sqrt(squares / np.maximum(count - 1, 1) / np.maximum(count, 1)) / np.maximum(kept_share, TRIMMED)
+    return mean, error

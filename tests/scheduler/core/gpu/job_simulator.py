@@ -87,8 +87,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Fault:
-    """Of these ranks, from this step on. kind: stop (never enter the operation at `place` of the step), queue (enter it
-    and never start), slow (own time longer by `share`), network (what their group enters there never ends)."""
+    """Of these ranks, from this step on.
+
+    kind: stop (never enter the operation at `place` of the step), queue (enter it and never start), slow (own time
+    longer by `share`), network (what groups of the first enter never ends, where they reach over nodes).
+    """
 
     kind: str
     ranks: tuple[int, ...]
@@ -110,9 +113,9 @@ class Recording:
 
 
 def simulate(
-    layout: Layout, steps: int, noise: Noise, fault: Fault | None, rng: np.random.Generator, until: int | None = None
+    layout: Layout, steps: int, noise: Noise, fault: Fault | None, rng: np.random.Generator
 ) -> Recording:
-    """until: the operation at which the job is looked at (running ones are not over then); else all are run."""
+    """A run of so many steps, or until everybody waits."""
     program, ranks = layout.step, layout.ranks
     total = steps * len(program)
     out = Recording(layout, *(np.full((total, ranks), np.inf) for _ in range(2)), np.zeros((total, ranks), bool))
@@ -140,11 +143,11 @@ def simulate(
         if hit and fault.kind == "queue":
             out.queued[n, list(fault.ranks)] = np.isfinite(entered[list(fault.ranks)])
             arrived[list(fault.ranks)] = np.inf
-        if hit and fault.kind == "network" and len(set(group[list(fault.ranks)])) == 1:
-            mine = int(group[fault.ranks[0]])
-            if (group == mine).sum() > GPUS or len(layout.groups) == 1 or kind == "half":
-                if np.isfinite(arrived[group == mine]).all():
-                    out.stuck.append((n, mine))
+        if hit and fault.kind == "network":
+            mine = group == group[fault.ranks[0]]
+            if len(set((np.flatnonzero(mine) // GPUS).tolist())) > 1:  # within a node there is no network
+                if np.isfinite(arrived[mine]).all():
+                    out.stuck.append((n, int(group[fault.ranks[0]])))
                 arrived[fault.ranks[0]] = np.inf
         last = np.full(int(group.max()) + 1, -np.inf)
         np.maximum.at(last, group, arrived)
