@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,6 +20,7 @@ from scheduler.core.gpu.telemetry.accusation import Culprit
 from scheduler.core.gpu.telemetry.dcgm import DcgmReader
 from scheduler.core.gpu.telemetry.gpud import gpud_signals
 from scheduler.core.gpu.telemetry.inspector import InspectorReader
+from scheduler.core.gpu.telemetry.inspector_links import diagnose_messages
 from scheduler.core.gpu.telemetry.inspector_metrics import read_inspector_metrics
 from scheduler.core.gpu.telemetry.inspector_slow import InspectorFindings, diagnose_operations
 from scheduler.core.gpu.telemetry.kernel_log import read_kernel_log
@@ -52,18 +53,20 @@ METRICS: Final[tuple[tuple[Kind, re.Pattern[bytes]], ...]] = (
 )
 LOG_MARKS: Final = (b"NVRM: ", b": SXid (")
 LOG_LINES: Final = 20
-ACCUSED: Final = ("rank", "host", "gpu", "syndrome", "confidence", "evidence")
+ACCUSED: Final = ("rank", "host", "gpu", "syndrome", "confidence", "evidence", "link", "among")
 
 
 @dataclass(slots=True)
 class Telemetry:
-    """What a folder holds. files: those that were recognised, also where nothing of them could be read."""
+    """What a folder holds. files: those that were recognised, also where nothing of them could be read. places: host
+    and GPU of the job's ranks."""
 
     files: dict[Path, Kind] = field(default_factory=dict)
     signals: list[Signal] = field(default_factory=list)
     verdict: Verdict = field(default_factory=lambda: Verdict("undecided"))
     unreadable: list[dict[str, Any]] = field(default_factory=list)
     ranks: int = 0
+    places: dict[int, tuple[str, int | None]] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """What `stowage diagnose` prints of it."""
@@ -81,6 +84,10 @@ class Telemetry:
             return report
         ours = self.report()
         of_dumps = [Culprit(**{name: one[name] for name in ACCUSED}) for one in report["accused"]]
+        places = [(None, None) if one.rank is None else self.places.get(one.rank, (None, None)) for one in of_dumps]
+        of_dumps = [
+            replace(one, host=host, gpu=gpu) for one, (host, gpu) in zip(of_dumps, places, strict=True)
+        ]
         known = ORDER.index(report["verdict"]) if report["verdict"] in ORDER else -1
         return report | {
             "verdict": ours["verdict"] if ORDER.index(ours["verdict"]) < known else report["verdict"],
@@ -192,7 +199,9 @@ class _Reader:
         if self.polls or self.events:
             findings.append(diagnose_ras(self.polls, self.events))
         if len(operations):
-            findings.append(diagnose_operations(operations))
+            slow = diagnose_operations(operations)
+            late = {one.rank for one in slow.accused if one.rank is not None}
+            findings += [slow, diagnose_messages(operations, late)]
         rank_at = {
             (one.host, one.gpu): one.rank
             for poll in self.polls
@@ -200,6 +209,8 @@ class _Reader:
             for one in communicator.ranks.values()
             if one.gpu is not None
         }  # of the widest communicator, which comes last
+        self.found.places = {one.job_rank: (one.host, None) for one in operations.processes if one.host}
+        self.found.places |= {rank: place for place, rank in rank_at.items()}
         self.found.verdict = judge(self.found.signals, findings, rank_at)
         if self.means:
             self.found.verdict.notes.append(f"{self.means} means of NCCL Inspector's metrics: they name no rank")

@@ -38,7 +38,8 @@ CASES: Final[dict[str, tuple[int, Case]]] = {
         1000, functools.partial(cases.slower, without=True)),
     "non-communication slow, 15 %, jitter 15 %": (1000, functools.partial(cases.slower, jitter=0.15)),
     "non-communication slow, 10 %, jitter 5 %": (1000, functools.partial(cases.slower, share=0.10)),
-    "communication slow, row / column / node, 1.5x": (1500, functools.partial(cases.slow_port, kinds=LINES, factor=1.5)),
+    "communication slow, row / column / node, 1.5x": (
+        1500, functools.partial(cases.slow_port, kinds=LINES, factor=1.5)),
     "communication slow, row / column / node, 1.25x, all to all": (
         1500, functools.partial(cases.slow_port, kinds=LINES, factor=1.25, patterns=ALL_TO_ALL)),
     "communication slow, row / column / node, 1.5x, jitter 30 %, all to all": (
@@ -46,7 +47,7 @@ CASES: Final[dict[str, tuple[int, Case]]] = {
     "communication slow, one link, 1.5x": (1000, functools.partial(cases.slow_port, kinds=("cell",), factor=1.5)),
     "communication slow, one link, 2x": (1000, functools.partial(cases.slow_port, kinds=("cell",), factor=2.0)),
     "healthy jobs": (2880, functools.partial(cases.healthy_job, ranks=HEALTHY_RANKS)),
-    "healthy networks": (23_040, cases.healthy_messages),
+    "healthy networks": (6000, cases.healthy_messages),
 }  # fmt: skip
 
 

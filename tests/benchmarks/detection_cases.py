@@ -121,8 +121,8 @@ def slow_port(
 
 
 def healthy_job(seed: int, *, ranks: int = 512) -> Outcome:
-    """A job without a fault, looked at while it runs. Operations scatter by 5, 15 or 30 %, a rank's steps by its data by
-    up to 30 %."""
+    """A job without a fault, looked at while it runs. Operations scatter by 5, 15 or 30 %, a rank's steps by up to 30 %
+    with its data."""
     rng = np.random.default_rng(seed)
     layout = LAYOUTS[seed % len(LAYOUTS)](ranks)
     noise = replace(ROUGH, jitter=(0.05, 0.15, 0.30)[seed % 3], uneven=float(rng.uniform(0, 0.3)), pause=0.01)

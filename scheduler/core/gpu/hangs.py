@@ -12,6 +12,7 @@ A message (send or receive) is between two: with both in it, the connection betw
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -135,12 +136,16 @@ def _place(job: JobRecord, entry: int) -> _Place | None:
 
 def _not_there(job: JobRecord, place: _Place, ranks: list[int]) -> set[int]:
     """Who of the ranks with a dump has not entered the operation at a place."""
-    if not place.is_message:
-        return set(job.seen[place.group][job.furthest[place.group] < place.sequence].tolist())
-    at = np.searchsorted(job.rank, [place.source, place.target])
-    known = [int(n) for n, rank in zip(at, (place.source, place.target), strict=True)
-             if n < len(job.rank) and job.rank[n] == rank]  # fmt: skip
-    return set(known) - set(ranks)
+    if place.is_message:
+        return set(_positions(job, (place.source, place.target))) - set(ranks)
+    seen, furthest = job.seen[place.group], job.furthest[place.group]
+    never = set(_positions(job, job.stated[place.group])) - set(seen.tolist())
+    return never | set(seen[furthest < place.sequence].tolist())
+
+
+def _positions(job: JobRecord, ranks: Collection[int]) -> list[int]:
+    """Where those of the ranks stand that left a dump."""
+    return np.flatnonzero(np.isin(job.rank, list(ranks))).tolist()
 
 
 def _goes_on(job: JobRecord, waits: _Waits, one: int, has_states: bool) -> bool:

@@ -14,7 +14,8 @@ Syndrome = Literal[
 class Culprit:
     """rank: in the job; None where only the place is known. gpu: index on the host. confidence: 0 to 1.
 
-    evidence: in words and numbers.
+    evidence: in words and numbers. link: source and destination rank of the connection meant; among: ranks between
+    which the faulty connection lies, where it is not known which.
     """
 
     rank: int | None
@@ -23,3 +24,5 @@ class Culprit:
     syndrome: Syndrome
     confidence: float
     evidence: str
+    link: tuple[int, int] | None = None
+    among: tuple[int, ...] = ()
