@@ -24,7 +24,13 @@ def diagnose(
         help="Seconds since the job last moved. Below 20, or twice its longest pause, nothing is called a hang. "
         "Without it the dumps are taken to be of a job that stopped.",
     ),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    follow: bool = typer.Option(
+        False, "--follow", help="Look again and again, and report whenever the verdict or the accused change."
+    ),
+    every: float = typer.Option(5.0, "--every", min=0.1, help="Seconds from one look to the next, with --follow."),
+    as_json: bool = typer.Option(
+        False, "--json", help="One JSON object on standard output; with --follow one a line and report."
+    ),
 ) -> None:
     """Find the rank that holds a job up: who never entered a collective, or takes longer before each; or nobody.
 
@@ -36,6 +42,14 @@ def diagnose(
     if folder.suffix == ".parquet":
         _report(_of_operations(folder), as_json)
         return
+    if follow:
+        _follow(folder, ranks, every, as_json)
+    else:
+        _report(_look(folder, ranks, waited), as_json)
+
+
+def _look(folder: Path, ranks: int, waited_s: float | None) -> dict[str, Any]:
+    """The report on a folder as it is now."""
     from scheduler.core.errors import StowageInputError
     from scheduler.live.dump_folder import files_by_rank
     from scheduler.live.telemetry_files import read_telemetry
@@ -45,13 +59,36 @@ def diagnose(
     telemetry = read_telemetry(folder)
     files = files_by_rank(path for path in folder.iterdir() if path.is_file() and path not in telemetry.files)
     if files:
-        _report(telemetry.added_to(_of_dumps(files, ranks, waited)), as_json)
-    elif telemetry.files:
-        _report(telemetry.report(), as_json)
-    else:
-        raise StowageInputError(
-            f"{folder}: no file's name ends in a rank, as in nccl_trace_rank_0; nor is any telemetry"
-        )
+        return telemetry.added_to(_of_dumps(files, ranks, waited_s))
+    if telemetry.files:
+        return telemetry.report()
+    raise StowageInputError(f"{folder}: no file's name ends in a rank, as in nccl_trace_rank_0; nor is any telemetry")
+
+
+def _follow(folder: Path, ranks: int, every_s: float, as_json: bool) -> None:
+    """Report on a folder that is written to, until interrupted. A job has waited since its files changed last."""
+    import time
+
+    from scheduler.core.errors import StowageInputError
+
+    last_files: dict[Path, int] = {}
+    last_told: object = None
+    moved_s = time.monotonic()
+    while True:
+        try:
+            files = {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+            if files != last_files:
+                last_files, moved_s = files, time.monotonic()
+            report = _look(folder, ranks, time.monotonic() - moved_s)
+            told = report["verdict"], [(one["rank"], one["host"], one["link"]) for one in report["accused"]]
+            if told != last_told:
+                last_told = told
+                _report(report, as_json, on_one_line=True)
+        except (StowageInputError, FileNotFoundError) as error:  # nothing there yet, or a file replaced meanwhile
+            if str(error) != last_told:
+                last_told = str(error)
+                typer.echo(str(error), err=True)
+        time.sleep(every_s)
 
 
 def _of_dumps(files: dict[int, Path], ranks: int, waited_s: float | None) -> dict[str, Any]:
@@ -123,13 +160,13 @@ def _of_operations(file: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _report(report: dict[str, Any], as_json: bool) -> None:
+def _report(report: dict[str, Any], as_json: bool, on_one_line: bool = False) -> None:
     if as_json:
         import json
 
-        typer.echo(json.dumps(report, indent=2))
+        typer.echo(json.dumps(report, indent=None if on_one_line else 2))
         return
-    print(f"{report['verdict']} ({report['ranks']} ranks)")
+    print(f"{report['verdict']} ({report['ranks']} ranks)", flush=True)
     for one in report["accused"]:
         print(f"  {_place(one)}: {one['syndrome']}, confidence {one['confidence']:g}: {one['evidence']}")
     if not report["accused"]:

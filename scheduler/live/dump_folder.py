@@ -14,18 +14,21 @@ from scheduler.core.gpu.flight_recorder import MOST_BYTES, Dump, DumpError, rank
 
 LARGE_BYTES: Final = 4 << 20
 """From here on the compiled reader is worth the most of a second that it takes to load."""
+MOST_RANKS: Final = 1 << 20
 
 
 def files_by_rank(paths: Iterable[Path]) -> dict[int, Path]:
     """The file of each rank, by rank; files whose name ends in no rank are passed over.
 
-    Raises StowageInputError where two are of one rank.
+    Raises StowageInputError where two are of one rank, or a rank is beyond reason.
     """
     files: dict[int, Path] = {}
     for path in sorted(paths):
         rank = rank_in(path.name)
         if rank is None:
             continue
+        if rank >= MOST_RANKS:
+            raise StowageInputError(f"{path}: its name ends in rank {rank}, and a job has fewer than {MOST_RANKS}")
         if rank in files:
             raise StowageInputError(
                 f"{path.parent}: {files[rank].name} and {path.name} are both of rank {rank}: remove one"

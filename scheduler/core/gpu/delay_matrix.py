@@ -193,7 +193,7 @@ def _slowest_line(matrix: DelayMatrix, left: NDArray[np.bool_]) -> tuple[Slow, N
             found.append((column[0], rank, "column", column[1]))
     if not found:
         return None
-    height, rank, kind, cells = max(found, key=lambda one: (one[0], -one[1]))
+    _, rank, kind, cells = max(found, key=lambda one: (one[0], -one[1]))
     is_row, is_column = matrix.source == rank, matrix.target == rank
     mine = is_row | is_column if kind == "node" else is_row if kind == "row" else is_column
     factor = float(np.exp(np.median(matrix.log_delay[mine & left])))
@@ -216,8 +216,7 @@ def _slow_cells(matrix: DelayMatrix, left: NDArray[np.bool_]) -> list[Slow]:
     middle = float(np.median(values))
     spread = TO_SIGMA * float(np.median(np.abs(values - middle)))
     least = middle + np.maximum(LEAST_CELL, SPREAD_CELL * np.maximum(spread, matrix.error[left]))
-    pairs = np.column_stack([matrix.source[left], matrix.target[left]])
-    return [
-        Slow("cell", *pairs[n].tolist(), float(np.exp(values[n] - middle)), 1, 0.9)
-        for n in np.flatnonzero(values > least).tolist()
-    ]
+    high = values > least
+    ends = zip(matrix.source[left][high].tolist(), matrix.target[left][high].tolist(), strict=True)
+    factors = np.exp(values[high] - middle).tolist()
+    return [Slow("cell", *pair, factor, 1, 0.9) for pair, factor in zip(ends, factors, strict=True)]

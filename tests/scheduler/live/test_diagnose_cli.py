@@ -79,3 +79,40 @@ def test_a_table_of_operations_accuses_the_worker_that_computes_slower(
         done = run(tmp_path / name)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
+
+
+def test_a_folder_is_followed_and_only_what_changes_is_told(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
+    followed = tmp_path / "dumps"
+    command = [sys.executable, str(ROOT / "stowage.py"), "diagnose", str(followed), "--follow", "--every", "0.1"]
+    told = []
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "no such folder" in process.stderr.readline()
+        for case in ("healthy", "slow_rank5"):
+            shutil.copytree(shared_data(f"gpu/flight_recorder/{case}"), tmp_path / case)
+            if followed.exists():
+                followed.rename(tmp_path / "before")
+            (tmp_path / case).rename(followed)
+            told.append(json.loads(process.stdout.readline()))
+        process.kill()
+    assert [one["verdict"] for one in told] == ["healthy", "non-communication slow"]
+    assert [one["rank"] for one in told[1]["accused"]] == [5]
+
+
+def test_a_rank_beyond_reason_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trace_999999999").write_bytes(b"{}")
+    assert "ends in rank 999999999, and a job has fewer than 1048576" in run(tmp_path).stderr
+
+
+def test_a_connection_is_named_as_such(tmp_path: Path) -> None:
+    entry = {
+        "record_id": 0, "process_group": ("0", ""), "collective_seq_id": 1, "p2p_seq_id": 0, "is_p2p": False,
+        "profiling_name": "nccl:all_reduce", "time_created_ns": 5, "state": "completed",
+    }  # fmt: skip
+    for rank, name in enumerate(("nccl:send 0->1", "nccl:recv 1<-0")):
+        message = entry | {"record_id": 1, "p2p_seq_id": 1, "is_p2p": True, "profiling_name": name, "state": "started"}
+        (tmp_path / f"trace_{rank}").write_bytes(pickle.dumps({"version": "2.9", "entries": [entry, message]}))
+    assert json.loads(run(tmp_path, "--json").stdout)["accused"][0]["link"] == [0, 1]
+    assert "the connection from rank 0 to rank 1: communication hang" in run(tmp_path).stdout
+    assert "healthy" in run(tmp_path, "--waited", 5).stdout
