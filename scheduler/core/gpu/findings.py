@@ -29,8 +29,10 @@ class Accusation:
 
 @dataclass(slots=True)
 class Diagnosis:
-    """verdict: a syndrome, healthy, or undecided. missing: ranks without a dump. late: single late steps, nobody's
-    fault yet."""
+    """verdict: a syndrome, healthy, undecided, or what the program did (deadlock, mismatched collectives).
+
+    missing: ranks without a dump. late: single late steps, nobody's fault yet.
+    """
 
     verdict: str
     accused: list[Accusation] = field(default_factory=list)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,8 @@ from scheduler.core.gpu.findings import Accusation, listed
 from scheduler.core.gpu.flight_recorder import COMPLETED, SCHEDULED, STARTED
 from scheduler.core.gpu.job_record import JobRecord
 
+NO_COMMUNICATION: Final = "non-communication hang"
+COMMUNICATION: Final = "communication hang"
 MESSAGE: Final = re.compile(r"(send|recv) (\d+)\s*(->|<-)\s*(\d+)")
 MOST_PENDING: Final = 256  # operations that a rank may have queued
 
@@ -52,17 +54,28 @@ class _Waits:
     queued: set[int]
 
 
-def find_hang(job: JobRecord, absent: list[int]) -> tuple[str, list[Accusation]] | None:
-    """The verdict and the accused, or None where the job does not stand still. absent: ranks without a dump."""
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """verdict: a syndrome, or what the program did. notes: what accuses nobody."""
+
+    verdict: str
+    accused: list[Accusation]
+    notes: list[str] = field(default_factory=list)
+
+
+def find_hang(job: JobRecord, absent: list[int]) -> Hang | None:
+    """Why the job stands still, or None where it does not. absent: ranks without a dump."""
     has_states = bool((job.state >= STARTED).any())
     waits = _waits(job, has_states)
     held = {one for place, ranks in waits.at.items() if waits.awaited[place] for one in ranks} - waits.queued
     if not held and not (has_states and len(waits.place) == len(job.rank)):
         return None
+    if unlike := [text for place in sorted(waits.at) if (text := _unlike(job, waits, place))]:
+        return Hang("mismatched collectives", [], unlike)
     culprits = sorted(set().union(*waits.awaited.values()) - held)
     stuck = [one for one in culprits if _goes_on(job, waits, one, has_states)]
     if stuck:
-        return "non-communication hang", [_accuse(job, waits, one, len(held), len(stuck)) for one in stuck]
+        return Hang(NO_COMMUNICATION, [_accuse(job, waits, one, len(held), len(stuck)) for one in stuck])
     # Those at the end of the chain wait among themselves, in operations that all of them entered.
     ends = sorted({waits.place[one] for one in culprits} or {p for p in waits.at if not waits.awaited[p]})
     among = _without_dump(job, ends, absent)
@@ -71,10 +84,11 @@ def find_hang(job: JobRecord, absent: list[int]) -> tuple[str, list[Accusation]]
         where = ", ".join(f"group {group}" for group in groups) or "a chain"
         text = f"it left no dump, and {where} waits with every other member present; {len(held)} ranks wait behind"
         sure = 0.9 if len(among) == 1 else 0.5
-        return "non-communication hang", [Accusation(rank, "non-communication hang", sure, text) for rank in among]
+        return Hang(NO_COMMUNICATION, [Accusation(rank, NO_COMMUNICATION, sure, text) for rank in among])
     if not ends:
-        return "deadlock", []
-    return "communication hang", _between(job, waits, ends)
+        text = "ranks wait for each other in different collectives: the program, not a machine"
+        return Hang("deadlock", [], [text])
+    return Hang(COMMUNICATION, _between(job, waits, ends))
 
 
 def _waits(job: JobRecord, has_states: bool) -> _Waits:
@@ -97,6 +111,21 @@ def _waits(job: JobRecord, has_states: bool) -> _Waits:
             waits.awaited[place] |= queued
             waits.queued.update(queued)
     return waits
+
+
+def _unlike(job: JobRecord, waits: _Waits, place: _Place) -> str:
+    """What the fewest call, where ranks call a collective of one group and number by different names; else nothing."""
+    if place.is_message:
+        return ""
+    by_name: dict[str, list[int]] = {}
+    for one in waits.at[place]:
+        by_name.setdefault(job.names[job.name[waits.entry[one]]], []).append(int(job.rank[one]))
+    if len(by_name) < 2:
+        return ""
+    usual, *others = sorted(by_name, key=lambda name: (-len(by_name[name]), name))
+    told = "; ".join(f"ranks {listed(sorted(by_name[name]))} call {name}" for name in others)
+    where = f"{place.sequence} of group {job.groups[place.group]}"
+    return f"{told} where {len(by_name[usual])} others call {usual} {where}: the program, not a machine"
 
 
 def _pending(job: JobRecord, one: int) -> list[int]:
@@ -192,12 +221,12 @@ def _between(job: JobRecord, waits: _Waits, ends: list[_Place]) -> list[Accusati
     if len(shared) == 1:
         (rank,) = shared
         others = "all that do not finish share it" if len(ends) > 1 else "it alone has not completed it"
-        return [Accusation(rank, "communication hang", 0.9, f"{text}: {others}")]
+        return [Accusation(rank, COMMUNICATION, 0.9, f"{text}: {others}")]
     found = []
     for place in ends if not shared else ends[:1]:
         ranks = tuple(sorted(shared or at[place]))
         link = (place.source, place.target) if place.is_message and len(ends) == 1 else None
-        found.append(Accusation(None, "communication hang", 0.8 if link or len(ends) > 1 else 0.6, text, link, ranks))
+        found.append(Accusation(None, COMMUNICATION, 0.8 if link or len(ends) > 1 else 0.6, text, link, ranks))
     return found
 
 
@@ -224,4 +253,4 @@ def _accuse(job: JobRecord, waits: _Waits, one: int, held: int, accused: int) ->
     else:
         text = f"it has queued {_named(job, waits, waits.place[one])} and not started it, as all of its group"
     text += f"; its last was {last}; {held} ranks wait in all"
-    return Accusation(int(job.rank[one]), "non-communication hang", 0.99 if accused == 1 else 0.8, text)
+    return Accusation(int(job.rank[one]), NO_COMMUNICATION, 0.99 if accused == 1 else 0.8, text)

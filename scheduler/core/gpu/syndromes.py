@@ -44,10 +44,7 @@ def diagnose(dumps: Sequence[Dump], missing: Sequence[int] = (), waited_s: float
     if waited_s is None or waited_s >= _patience_s(job):
         hang = find_hang(job, absent)
         if hang is not None:
-            verdict, accused = hang
-            if verdict == "deadlock":
-                notes.append("ranks wait for each other in different collectives: the program, not a machine")
-            return Diagnosis(verdict, accused, absent, notes=notes)
+            return Diagnosis(hang.verdict, hang.accused, absent, notes=[*notes, *hang.notes])
     speeds = Speeds()
     extremes = []
     for kinds in own_times(job, entries, begin):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +139,16 @@ def test_ranks_that_wait_for_each_other_in_different_collectives_are_the_program
     found = diagnose(dumps)
     assert accused(found) == ("deadlock", [])
     assert "the program" in found.notes[0]
+
+
+@pytest.mark.parametrize("odd", WORLD)
+def test_a_rank_that_calls_another_collective_is_named_by_majority_and_accused_of_no_fault(odd):
+    dumps = [
+        a_rank(rank, DONE, ("world", 2, "all_gather" if rank == odd else "all_reduce", "started")) for rank in WORLD
+    ]
+    found = diagnose(dumps)
+    assert accused(found) == ("mismatched collectives", [])
+    assert found.notes[0].startswith(f"ranks {odd} call all_gather where 3 others call all_reduce 2 of group world")
 
 
 def test_several_nodes_of_a_large_job_are_found_together():
