@@ -194,6 +194,7 @@ class _Reader:
 
     def judge(self) -> None:
         """The verdict on what was read."""
+        self.inspector.rejects = Rejects()
         operations = self.inspector.operations()
         findings: list[RasFindings | InspectorFindings] = []
         if self.polls or self.events:
@@ -212,6 +213,8 @@ class _Reader:
         self.found.places = {one.job_rank: (one.host, None) for one in operations.processes if one.host}
         self.found.places |= {rank: place for place, rank in rank_at.items()}
         self.found.verdict = judge(self.found.signals, findings, rank_at)
+        if self.inspector.rejects.total:
+            self.found.verdict.notes.append(f"NCCL Inspector: {self.inspector.rejects.words()}")
         if self.means:
             self.found.verdict.notes.append(f"{self.means} means of NCCL Inspector's metrics: they name no rank")
         widest = [communicator.size for poll in self.polls for communicator in poll.communicators.values()]

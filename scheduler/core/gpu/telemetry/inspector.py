@@ -23,7 +23,7 @@ from scheduler.core.gpu.telemetry.rejects import Rejects, decode_records
 MAJORS: Final = (4, 5)
 VERSION: Final = re.compile(r"v?(\d{1,3})\.(\d{1,3})$")
 MICRO: Final = 1e-6
-MOST_RANKS: Final = 1 << 24
+MOST_RANKS: Final = 1 << 20
 LONGEST_S: Final = 1e7
 MOST_TEXT: Final = 256
 
@@ -32,7 +32,6 @@ class _Header(msgspec.Struct, frozen=True):
     id: str | int
     rank: int
     n_ranks: int = 0
-    comm_name: str = ""
 
 
 class _Metadata(msgspec.Struct, frozen=True):
@@ -94,11 +93,10 @@ class Operations:
     """Finished operations as columns; row n of every array is the same one, in the order they were read.
 
     communicator, op, timing, process: (N,) int32, indices into the tables of the same name; sizes: ranks of each
-    communicator. rank, peer: (N,) int32, in
-    the communicator; peer is -1 for a collective. sequence, size_bytes: (N,) int64. exec_s: (N,) seconds from the
-    process's own start to its end. busbw_gbs: (N,) GB/s, NaN where it is not said. start_s, dump_s: (N,) Unix time by
-    the host's clock; NaN where it is not said (start_s needs verbose records). dropped: operations that NCCL says it
-    could not keep.
+    communicator. rank, peer: (N,) int32, in the communicator; peer is -1 for a collective. sequence, size_bytes: (N,)
+    int64. exec_s: (N,) seconds from the process's own start to its end. busbw_gbs: (N,) GB/s, NaN where it is not
+    said. start_s, dump_s: (N,) Unix time by the host's clock; NaN where it is not said (start_s needs verbose
+    records). dropped: operations that NCCL says it could not keep.
     """
 
     communicators: tuple[str, ...]

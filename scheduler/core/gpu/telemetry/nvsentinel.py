@@ -40,7 +40,6 @@ class HealthEvent(msgspec.Struct, frozen=True):
 
     check: str = msgspec.field(name="checkName")
     node: str = msgspec.field(name="nodeName", default="")
-    component: str = msgspec.field(name="componentClass", default="")
     is_fatal: bool = msgspec.field(name="isFatal", default=False)
     is_healthy: bool = msgspec.field(name="isHealthy", default=False)
     message: str = ""

@@ -15,13 +15,12 @@ import msgspec
 from scheduler.core.gpu.telemetry.rejects import Rejects, json_documents
 from scheduler.core.gpu.telemetry.times import unix_time
 
-MOST_RANKS: Final = 1 << 24
+MOST_RANKS: Final = 1 << 20
 
 
 class _Status(msgspec.Struct, frozen=True):
     async_error: int = 0
     abort_flag: bool = False
-    unresponsive: bool = False
     considered_dead: bool = False
 
 
@@ -46,7 +45,6 @@ class _Communicator(msgspec.Struct, frozen=True):
 class _Answer(msgspec.Struct, frozen=True):
     communicators: list[Any]
     timestamp: object = None
-    nccl_version: str = ""
 
 
 class _Peer(msgspec.Struct, frozen=True):
@@ -59,7 +57,6 @@ class _Peer(msgspec.Struct, frozen=True):
 class _Event(msgspec.Struct, frozen=True):
     event: str
     peer: _Peer
-    group: str = ""
     timestamp: object = None
     details: str = ""
 

@@ -2,8 +2,9 @@
 
 The classes are ours. Their sources: the resolutions of NVIDIA's Xid catalogue (docs.nvidia.com/deploy/xid-errors, as of
 October 2025: RESTART_APP, RESET_GPU, ...), the event types of leptonai/gpud at 4a8de33 (Apache-2.0), and the causes of
-facebookresearch/gcm at 1b7bde9 (MIT). Where they differ, the milder one holds unless two of them agree: what is called
-fatal takes a node out of service.
+facebookresearch/gcm at 1b7bde9 (MIT). Fatal, which takes a node out of service, is what NVIDIA resets the GPU or the
+machine for, and what its catalogue does not resolve yet and GPUd reboots for, where the name tells of something that
+halted or was lost. Two are milder: 109, which programs cause as well, and 156, whose reset can wait.
 
 Not a hardware fault by themselves are the numbers that a program can cause with an illegal address or an abort, and the
 clean-up that follows another number (45).
@@ -24,10 +25,10 @@ APPLICATION: Final = frozenset((
 HARMLESS: Final = frozenset((14, 106, 107, 108, 152, 153, 162, 164))
 DEGRADED: Final = frozenset((
     38, 44, 54, 57, 58, 61, 63, 81, 92, 93, 94, 109, 121, *range(144, 152), 156, 157, 159, 160, 161, 163, 165, 166, 168,
-    170, 171, 173,
+    170, 171,
 ))  # fmt: skip
 """Works on, but has lost something or is about to: a remapped row, a contained memory error, a link with errors."""
-FATAL: Final = frozenset((46, 48, 62, 64, 74, 79, 95, 110, 119, 120, 136, 140, 143, 155, 158, 167, 169, 172))
+FATAL: Final = frozenset((46, 48, 62, 64, 74, 79, 95, 110, 119, 120, 136, 140, 143, 155, 158, 167, 169, 172, 173))
 """No work runs there before the GPU is reset, the node rebooted or the part exchanged."""
 RECOVERY_ACTION: Final = 154
 NVLINK5: Final = range(144, 151)
