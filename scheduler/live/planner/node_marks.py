@@ -94,6 +94,8 @@ def decide_marks(
         signals = open_signals(node_signals(state_of(nodes[name]), rejects))
         if rejects.total:
             out.unreadable.append(rejects.words())
+        if not signals and mark == Health():
+            continue  # as nearly all nodes are, and to judge takes several times as long as to look
         history = NodeHistory(seconds_of(mark.repaired))
         looked[name] = judge_node(name, signals, now_s, history), signals, mark
     is_out = {name: _stops_work(nodes[name], health) for name, (health, _, _) in looked.items()}
