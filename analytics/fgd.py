@@ -189,7 +189,7 @@ def run_arrivals(
     for n in range(own.size):
         own[n] = fragment_milli(
             nodes.cpu_milli[n], nodes.memory_mib[n], nodes.gpu_milli[n], nodes.gpus[n], types,
-            measure.weight[nodes.model[n]], measure.memory_of, scratch,
+            measure.weight[nodes.model[n]], measure.memory_of, 0.0, scratch,
         )  # fmt: skip
     total = own.sum()
     for i in range(kinds.size):
@@ -202,7 +202,7 @@ def run_arrivals(
             total -= own[n]
             own[n] = fragment_milli(
                 nodes.cpu_milli[n], nodes.memory_mib[n], nodes.gpu_milli[n], nodes.gpus[n], types,
-                measure.weight[nodes.model[n]], measure.memory_of, scratch,
+                measure.weight[nodes.model[n]], measure.memory_of, 0.0, scratch,
             )  # fmt: skip
             total += own[n]
         fragment[i] = total

@@ -76,12 +76,13 @@ def scratch_for(nodes: Nodes, types: Types) -> Scratch:
 @compiled
 def fragment_milli(
     cpu_milli: int, memory_mib: float, gpu_milli: Ints, gpus: int, types: Types, weight: np.ndarray,
-    memory_of: np.ndarray, scratch: Scratch,
+    memory_of: np.ndarray, cpu_worth: float, scratch: Scratch,
 ) -> float:  # fmt: skip
-    """The fragment of a node with this much free, in [0, idle] milli-GPU.
+    """The fragment of a node with this much free, in milli-GPU: of its GPUs, in [0, idle], and if wanted of its CPU.
 
     gpu_milli: (G,) of which the first `gpus` count. weight: (T,) how frequent each type is among all pods, zero where
-    the type may not use the node's model; the rest up to 1 finds all idle GPU unusable. memory_of: (T,) MiB.
+    the type may not use the node's model; pods without GPUs, and the rest up to 1, find all idle GPU unusable.
+    memory_of: (T,) MiB. cpu_worth: milli-GPU per millicore; free CPU counts as fragment for the types that cannot run.
     """
     idle = 0
     for k in range(types.sizes.size):
@@ -95,24 +96,27 @@ def fragment_milli(
                 scratch.enough[k] += 1
             else:
                 scratch.below[k] += left
-    if idle == 0:
+    if idle == 0 and cpu_worth == 0.0:
         return 0.0
-    fragment, heard = 0.0, 0.0
+    fragment, heard, hindered = 0.0, 0.0, 0.0
     for t in range(types.cpu_milli.size):
-        if weight[t] > 0.0:
-            k = types.size[t]
+        if weight[t] == 0.0:
+            continue
+        k = types.size[t]
+        runs = cpu_milli >= types.cpu_milli[t] and memory_mib >= memory_of[t] and scratch.enough[k] >= types.gpus[t]
+        if not runs:
+            hindered += weight[t]
+        if types.gpus[t] > 0:
             heard += weight[t]
-            if cpu_milli < types.cpu_milli[t] or memory_mib < memory_of[t] or scratch.enough[k] < types.gpus[t]:
-                fragment += weight[t] * idle
-            else:
-                fragment += weight[t] * scratch.below[k]
-    return fragment + (1.0 - heard) * idle
+            fragment += weight[t] * (scratch.below[k] if runs else idle)
+    return fragment + (1.0 - heard) * idle + cpu_worth * hindered * cpu_milli
 
 
 @compiled
 def fragment_delta(
-    nodes: Nodes, node: int, types: Types, pod: int, weight: np.ndarray, memory_of: np.ndarray, scratch: Scratch
-) -> tuple[float, int]:
+    nodes: Nodes, node: int, types: Types, pod: int, weight: np.ndarray, memory_of: np.ndarray, cpu_worth: float,
+    scratch: Scratch,
+) -> tuple[float, int]:  # fmt: skip
     """How much less fragment the node has with a pod of type `pod` on it, in milli-GPU, and on which device.
 
     The device is the one with the greatest decrease for a shared GPU, the lowest of equal ones; whole GPUs take the
@@ -123,20 +127,22 @@ def fragment_delta(
     for g in range(gpus):
         trial[g] = nodes.gpu_milli[node, g]
     cpu, memory = nodes.cpu_milli[node], nodes.memory_mib[node]
-    before = fragment_milli(cpu, memory, trial, gpus, types, weight, memory_of, scratch)
+    before = fragment_milli(cpu, memory, trial, gpus, types, weight, memory_of, cpu_worth, scratch)
     cpu -= types.cpu_milli[pod]
     memory -= memory_of[pod]
     share = types.gpu_milli[pod]
     if types.gpus[pod] != 1 or share == GPU_MILLI:
         take_idle(trial, gpus, types.gpus[pod])
-        return before - fragment_milli(cpu, memory, trial, gpus, types, weight, memory_of, scratch), NO_DEVICE
+        return before - fragment_milli(
+            cpu, memory, trial, gpus, types, weight, memory_of, cpu_worth, scratch
+        ), NO_DEVICE
     best, device = -np.inf, NO_DEVICE
     for g in range(gpus):
         left = trial[g]
         if left < share or has_equal_before(trial, g):
             continue
         trial[g] = left - share
-        delta = before - fragment_milli(cpu, memory, trial, gpus, types, weight, memory_of, scratch)
+        delta = before - fragment_milli(cpu, memory, trial, gpus, types, weight, memory_of, cpu_worth, scratch)
         trial[g] = left
         if delta > best:
             best, device = delta, g

@@ -88,10 +88,9 @@ def weigh_types(mix: Mix, types: Types) -> None:
         if count == 0.0:
             continue
         mix.memory_of[t] = mix.memory_seen[t] / count
-        if types.gpus[t] == 0:
-            continue
-        cpu += count * types.cpu_milli[t]
-        gpu += count * types.gpus[t] * types.gpu_milli[t]
+        if types.gpus[t] > 0:
+            cpu += count * types.cpu_milli[t]
+            gpu += count * types.gpus[t] * types.gpu_milli[t]
         for c in range(groups):
             for m in range(mix.weight.shape[0]):
                 if mix.allowed[c, m]:

@@ -6,7 +6,7 @@ equal scores are many, and how they are broken decides as much as the formula.
 
 Ours (`score_stowage`), all in milli-GPU:
 
-    decrease of the fragment, not rounded
+    decrease of the fragment, not rounded, that of CPU included at STRANDED_CPU of its worth
   - USABLE * decrease of the usable capacity
   - SCARCE * price of the node's model * GPU milli asked for
   - what stays free (best fit)
@@ -39,6 +39,7 @@ GPU_NORM: Final = 8 * GPU_MILLI
 
 FIT: Final = 35.0
 USABLE: Final = 0.3
+STRANDED_CPU: Final = 0.5
 SCARCE: Final = 100.0
 FIT_CPU_ONLY: Final = 1000.0
 SHARPNESS: Final = 4.0
@@ -50,11 +51,13 @@ def score_stowage(nodes: Nodes, node: int, types: Types, pod: int, mix: Mix, scr
     """Our score and device. Uses the conclusions in `mix`; with none it is best fit."""
     model = nodes.model[node]
     asked = types.gpus[pod] * types.gpu_milli[pod]
-    delta, device = fragment_delta(nodes, node, types, pod, mix.weight[model], mix.memory_of, scratch)
+    ratio = mix.cpu_ratio[0]
+    cpu_worth = STRANDED_CPU / ratio if ratio > 0.0 else 0.0
+    delta, device = fragment_delta(nodes, node, types, pod, mix.weight[model], mix.memory_of, cpu_worth, scratch)
     free = free_milli(nodes, node)
     cpu_left = nodes.cpu_milli[node] - types.cpu_milli[pod]
-    lost = usable_milli(free, nodes.cpu_milli[node], mix.cpu_ratio[0])
-    lost -= usable_milli(free - asked, cpu_left, mix.cpu_ratio[0])
+    lost = usable_milli(free, nodes.cpu_milli[node], ratio)
+    lost -= usable_milli(free - asked, cpu_left, ratio)
     left = (free - asked) / GPU_NORM + cpu_left / CPU_NORM
     fit = FIT if asked > 0 else FIT_CPU_ONLY
     return delta - USABLE * lost - SCARCE * mix.price[model] * asked - fit * left, device
@@ -79,7 +82,7 @@ def usable_milli(free: float, cpu_milli: float, cpu_ratio: float) -> float:
 @compiled
 def score_fgd(nodes: Nodes, node: int, types: Types, pod: int, mix: Mix, scratch: Scratch) -> tuple[float, int]:
     """FGD as published: 100 * sigmoid of the decrease in GPUs, cut to a whole number; for a given mix."""
-    delta, device = fragment_delta(nodes, node, types, pod, mix.weight[nodes.model[node]], mix.memory_of, scratch)
+    delta, device = fragment_delta(nodes, node, types, pod, mix.weight[nodes.model[node]], mix.memory_of, 0.0, scratch)
     return np.floor(100.0 / (1.0 + np.exp(-delta / GPU_MILLI))), device
 
 
