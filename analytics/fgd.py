@@ -40,7 +40,6 @@ from scheduler.core.gpu.fragmentation_mix import Mix, unknown_mix, weigh_types
 
 INFLATION = 1.3
 TYPICAL_SHARE = 0.95
-ARRIVED_MOST = 130
 PUBLISHED_NAMES = {
     "random": "01-Random", "dot-product": "02-DotProd", "gpu-clustering": "03-GpuClustering",
     "gpu-packing": "04-GpuPacking", "best-fit": "05-BestFit", "fgd": "06-FGD",
@@ -76,7 +75,8 @@ class FgdResult:
     def mean(self, name: str) -> dict[int, float]:
         """Mean over the seeds of allocated_pct or fragmented_pct, by arrived %."""
         curves: list[dict[int, float]] = [getattr(run, name) for run in self.runs]
-        return {share: float(np.mean([curve[share] for curve in curves if share in curve])) for share in curves[0]}
+        last = min(max(curve) for curve in curves)
+        return {share: float(np.mean([curve[share] for curve in curves])) for share in range(last + 1)}
 
     def to_json(self) -> dict[str, Any]:
         """Keys allocated_pct and fragmented_pct {arrived %: mean}, per_seed {seed: {arrived %: allocated}}, cpu_s."""
@@ -171,11 +171,18 @@ def typical_mix(pods: Pods) -> Mix:
 
 
 def by_arrived(arrived: Floats, values: Floats) -> dict[int, float]:
-    """{whole arrived %: mean of the values of the arrivals that round to it}, as published; a gap has no entry."""
+    """{whole arrived %: mean of the values of the arrivals that round to it}, as published.
+
+    Where none does, of those a percent away; where there are none either (small clusters), what the percent before has.
+    """
     share = np.rint(arrived).astype(np.int64)
-    total = np.bincount(share, values, ARRIVED_MOST + 1)
-    count = np.bincount(share, minlength=ARRIVED_MOST + 1)
-    return {int(at): float(total[at] / count[at]) for at in np.flatnonzero(count)}
+    total, count = np.bincount(share, values), np.bincount(share)
+    found: dict[int, float] = {}
+    for at in range(len(count)):
+        near = slice(at, at + 1) if count[at] else slice(max(at - 1, 0), at + 2)
+        some = count[near].sum()
+        found[at] = float(total[near].sum() / some) if some else found.get(at - 1, 0.0)
+    return found
 
 
 @compiled

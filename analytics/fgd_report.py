@@ -36,7 +36,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def print_result(result: FgdResult, published: Published) -> None:
     """Two tables, by arrived %: this run, and what was published for the policy and for the best of the others."""
-    shown = [share for share in SHOWN if share in result.runs[0].allocated_pct]
+    shown = [share for share in SHOWN if share in result.mean("allocated_pct")]
     own = PUBLISHED_NAMES.get(result.policy)
     for name, title in TITLES.items():
         mean = result.mean(name)

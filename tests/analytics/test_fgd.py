@@ -70,7 +70,13 @@ def test_typical_pods_are_the_most_common_that_cover_95_percent(tmp_path: Path) 
 
 def test_curves_are_means_over_the_arrivals_that_round_to_a_percent() -> None:
     found = fgd.by_arrived(np.array([0.4, 0.6, 1.4, 3.0]), np.array([1.0, 2.0, 4.0, 8.0]))
-    assert found == {0: 1.0, 1: 3.0, 3: 8.0}
+    assert found == {0: 1.0, 1: 3.0, 2: pytest.approx(14 / 3), 3: 8.0}
+
+
+def test_curves_have_no_gap_where_one_pod_asks_for_many_percent() -> None:
+    assert fgd.by_arrived(np.array([5.0, 10.0]), np.array([5.0, 7.0])) == {
+        **dict.fromkeys(range(4), 0.0), **dict.fromkeys(range(4, 9), 5.0), 9: 7.0, 10: 7.0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("policy", fgd.POLICIES)
@@ -98,8 +104,7 @@ def test_what_is_allocated_was_placed_within_what_there_is(tmp_path: Path, polic
     assert 0 < last <= 100 * placed / cluster.gpu_milli + 1e-9
     assert (np.diff(list(run.allocated_pct.values())) >= -1e-9).all()
     for share, allocated in run.allocated_pct.items():
-        assert allocated <= share + 0.5 + 1e-9
-        assert -1e-9 <= run.fragmented_pct[share] <= 100 - allocated + 100 / len(cluster.names)
+        assert -1e-9 <= run.fragmented_pct[share] <= 100 - allocated + 1e-6
 
 
 @pytest.mark.parametrize("policy", ["stowage", "random"])
