@@ -78,6 +78,7 @@ def replay_gangs(history: History, asked: GangReplay) -> dict[str, Any]:
     pool = history.draw(np.random.default_rng([asked.seed, 4]).permutation(history.fleet)[: nodes + spares])
     mtbf_h = history.fleet * history.length_h / max(history.node.size, 1) / nodes
     down, hours = history.down()
+    curve = spares_curve(history, nodes)
     return {
         "fleet": history.fleet,
         "outages": int(history.node.size),
@@ -93,7 +94,8 @@ def replay_gangs(history: History, asked: GangReplay) -> dict[str, Any]:
             | {"formula_ettr": recovery.expected_ettr(mtbf_h)}
             for name, recovery in asked.recoveries.items()
         },
-        "spares_curve": spares_curve(history, nodes),
+        "spares_curve": curve,
+        "spares_for_99": next((int(count) for count, share in curve.items() if share >= 0.99), None),
     }
 
 
@@ -141,10 +143,11 @@ def print_gangs(answer: Mapping[str, Any]) -> None:
     ]
     print_table("", ["share of the gang's time", *found], rows)
     curve = list(answer["spares_curve"].items())
-    shown = curve if len(curve) <= 16 else [*curve[:: -(-len(curve) // 15)], curve[-1]]
-    print_table(
-        "", ["spares of a random pool", "enough, of the time"], [[k, _percent(v)] for k, v in dict(shown).items()]
-    )
+    shown = dict(curve if len(curve) <= 16 else [*curve[:: -(-len(curve) // 15)], curve[-1]])
+    print_table("", ["spares of a random pool", "enough, of the time"], [[k, _percent(v)] for k, v in shown.items()])
+    enough = answer["spares_for_99"]
+    if enough is not None:
+        print(f"{enough} spares ({enough / sum(answer['gang_nodes']):.1%}) are enough for 99 % of the time")
 
 
 def _percent(share: float) -> str:

@@ -1,7 +1,7 @@
 """Faults of another fleet on the machines of a trace: they go down and come back as its nodes did.
 
-Machine after machine, in an order drawn from the seed, gets the life of one node of the fleet, and machines beyond the
-fleet's size that of a node again. Each such round begins at a moment of its own in the fleet's history, which repeats
+Every machine gets the life of one node of the fleet, by chance and by the seed, and machines beyond the fleet's size
+that of a node again. Each such round begins at a moment of its own in the fleet's history, which repeats
 itself where the window is longer: so a window of a day in a history of a year is one day of many, by seed, and what
 failed together in the history fails together here. A machine is there when the trace says so and none of its faults
 lasts.
@@ -24,16 +24,15 @@ def with_faults(machines: Machines, history: History, window_us: tuple[int, int]
     count = len(machines.ids)
     order = rng.permutation(count)
     length_us = round(history.length_h * HOUR_US)
-    starts_us, ends_us = (np.rint(side * HOUR_US).astype(np.int64) for side in (history.start_h, history.end_h))
     pieces = []
     for first in range(0, count, history.fleet):
         node = order[first : first + history.fleet]
-        mine = history.node < len(node)
+        lives = history.draw(rng.permutation(history.fleet)[: len(node)])
         since_us = int(rng.integers(length_us))
-        for start, end in _in_window(starts_us[mine], ends_us[mine], since_us, length_us, window_us):
+        starts_us, ends_us = (np.rint(side * HOUR_US).astype(np.int64) for side in (lives.start_h, lives.end_h))
+        for start, end in _in_window(starts_us, ends_us, since_us, length_us, window_us):
             inside = (end > window_us[0]) & (start < window_us[1])
-            hit = node[history.node[mine][inside]]
-            pieces.append((hit, start[inside], end[inside]))
+            pieces.append((node[lives.node[inside]], start[inside], end[inside]))
     if not pieces:
         return machines
     return _merged(machines, *(np.concatenate(column) for column in zip(*pieces, strict=True)))

@@ -45,17 +45,32 @@ def test_a_machine_is_there_when_recorded_and_not_at_fault(tmp_path: Path, seed:
     assert (np.diff(changed.time_us) >= 0).all()
     rng = np.random.default_rng([seed, 11])  # the same draws as the code: who gets which life, from when on
     order = rng.permutation(7)
-    since_h = [int(rng.integers(60 * HOUR_S * S)) / S / HOUR_S for _ in range(2)]
+    rounds = [(rng.permutation(4), int(rng.integers(60 * HOUR_S * S)) / S / HOUR_S) for _ in range(2)]
     for at_h in np.random.default_rng(seed).uniform(10, 150, 200):
         expected = there(machines, round(at_h * HOUR_S * S))
         for place, machine in enumerate(order):
-            clock = at_h - 10 + since_h[place // 4]
-            mine = history.node == place % 4
+            lives, since_h = rounds[place // 4]
+            clock = at_h - 10 + since_h
+            mine = history.node == lives[place % 4]
             laps = [clock - lap * 60 for lap in range(-1, 4)]
             starts, ends = history.start_h[mine], history.end_h[mine]
             if any(((starts <= lap) & (lap < ends)).any() for lap in laps):
                 expected[machine] = False
         assert (there(changed, round(at_h * HOUR_S * S)) == expected).all()
+
+
+def test_fewer_machines_than_the_fleet_fail_as_often_as_its_nodes_do(tmp_path: Path) -> None:
+    """Where all faults are of the first nodes of a fleet, its machines are not all like those."""
+    trace = SmallTrace()
+    for machine in range(10):
+        trace.machine(machine, cpu=4000)
+    machines = machines_of(trace, tmp_path, 1000 * HOUR_S)
+    history = a_history(100, 1000.0, *((node, 10.0 * node, 10.0 * node + 1) for node in range(10)))
+    failed = [
+        len(with_faults(machines, history, (0, 1000 * HOUR_S * S), seed).time_us) // 2 - len(machines.time_us) // 2
+        for seed in range(60)
+    ]
+    assert np.mean(failed) == pytest.approx(1, abs=0.5)
 
 
 def test_capacity_comes_back_as_it_was(tmp_path: Path) -> None:

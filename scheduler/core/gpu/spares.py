@@ -2,8 +2,8 @@
 
 Two answers. From a history of how many nodes were down at once: exactly how often a pool drawn from that fleet would
 have had enough. From a model, for pools of any size and one per fault domain: nodes down are beta-binomial, so that
-faults which come together (a campaign, a switch, a bad batch) count for more than their mean. Without correlation that
-is a binomial, which on the measured fleet promises the same cover with half the spares.
+faults which come together (a campaign, a switch, a bad batch) count for more than their mean. A plain binomial is too
+sure of itself: on the measured fleet it promises 99 % for 128 nodes with 8 spares, where the history takes 13.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ _lgamma = np.vectorize(math.lgamma, otypes=[np.float64])
 
 
 def _log_factorial(n: NDArray[np.int64] | int) -> Floats:
-    return np.asarray(_lgamma(np.asarray(n) + 1.0))
+    whole = np.asarray(n, np.int64)
+    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, int(whole.max(initial=0)) + 1)))])
+    return np.asarray(table[whole])
 
 
 def _log_beta(a: NDArray[np.floating] | float, b: NDArray[np.floating] | float) -> Floats:

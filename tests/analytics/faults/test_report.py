@@ -99,6 +99,7 @@ def test_spares_decide_how_long_a_gang_waits() -> None:
     assert waits[0] > waits[1] > waits[2]
     curve = list(spares_curve(history, 24).values())
     assert curve == sorted(curve)
+    assert curve[answer["spares_for_99"]] >= 0.99 > curve[answer["spares_for_99"] - 1]
     assert curve[0] < 0.2
     assert (len(curve), curve[-1] > 0.99) == (17, True)  # the whole fleet
 
