@@ -116,18 +116,18 @@ def place_gang(gang: Gang, nodes: GangNodes, price: Floats) -> Placed | NoRoom:
 
     price: (N,) finite, as `Gang.price` plus the caller's own. Raises StowageInputError for an unknown level.
     """
-    free = _may_use(gang, nodes)
+    free, cell = _may_use(gang, nodes), _cells(gang, nodes)
     best: Placed | None = None
     fitting: dict[str, int] = {}
     for domain, inside in _domains(gang, nodes):
-        rows, costs = _cheapest_groups(gang, nodes, np.flatnonzero(free & inside), price)
+        rows, costs = _cheapest_groups(gang, cell, np.flatnonzero(free & inside), price)
         fitting[domain] = len(rows)
         if len(rows) >= gang.groups:
             total = float(costs[: gang.groups].sum())
             if best is None or total < best.price:
                 best = Placed(rows[: gang.groups], total)
     if best is not None:
-        return Placed(_neighbours_together(gang, nodes, best.rows), best.price)
+        return Placed(_neighbours_together(gang, cell, best.rows), best.price)
     most = max(fitting.values(), default=0)
     where = f"in one {gang.within}" if gang.within else "in all"
     apart = f" without straddling {', '.join(gang.apart)}" if gang.apart else ""
@@ -232,15 +232,16 @@ def _domains(gang: Gang, nodes: GangNodes) -> Iterator[tuple[str, NDArray[np.boo
 def _cells(gang: Gang, nodes: GangNodes) -> NDArray[np.int64]:
     """(N,) number of the cell of each node: nodes of one cell may share a group. Numbered in order of their names."""
     cell = np.zeros(len(nodes.name), np.int64)
+    if not gang.apart:
+        return cell
     for level in gang.apart:
         names, code = np.unique(_column(nodes, level), return_inverse=True)
         cell = cell * len(names) + code
     return np.unique(cell, return_inverse=True)[1]
 
 
-def _cheapest_groups(gang: Gang, nodes: GangNodes, rows: Rows, price: Floats) -> tuple[Rows, Floats]:
+def _cheapest_groups(gang: Gang, cell: Rows, rows: Rows, price: Floats) -> tuple[Rows, Floats]:
     """All groups that these nodes hold, cheapest first: their rows (G, group_size) and what each costs."""
-    cell = _cells(gang, nodes)
     found: list[Rows] = []
     for one in np.unique(cell[rows]):
         mine = rows[cell[rows] == one]
@@ -253,8 +254,8 @@ def _cheapest_groups(gang: Gang, nodes: GangNodes, rows: Rows, price: Floats) ->
     return groups[order], costs[order]
 
 
-def _neighbours_together(gang: Gang, nodes: GangNodes, rows: Rows) -> Rows:
+def _neighbours_together(gang: Gang, cell: Rows, rows: Rows) -> Rows:
     """The same nodes, dealt to the groups of each cell by name: names tell who stands beside whom."""
-    cell = _cells(gang, nodes)[rows[:, 0]]
-    dealt = [np.sort(rows[cell == one], axis=None).reshape(-1, gang.group_size) for one in np.unique(cell)]
+    mine = cell[rows[:, 0]]
+    dealt = [np.sort(rows[mine == one], axis=None).reshape(-1, gang.group_size) for one in np.unique(mine)]
     return np.concatenate(dealt)

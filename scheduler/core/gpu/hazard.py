@@ -54,24 +54,30 @@ class Hazard:
         """Faults expected of nodes of these ages within the next `length_h`, if none is repaired meanwhile."""
         old = np.isinf(age_h)
         start = np.where(old, 0.0, age_h)
-        within = self._since_repair(start + length_h) - self._since_repair(start)
-        return np.where(old, self.per_h[-1] * length_h, within)
+        before, after = self._since_repair(np.stack([start, start + length_h]))
+        return np.asarray(np.where(old, self.per_h[-1] * length_h, after - before))
 
     def _since_repair(self, age_h: Floats) -> Floats:
-        """Integral of the rate from 0. Between two knots the rate is a power of the age."""
-        exponent = np.append(np.diff(np.log(self.per_h)) / np.diff(np.log(self.age_h)), 0.0)
-        full = np.concatenate([[0.0], np.cumsum(self._piece(np.arange(self.age_h.size - 1), self.age_h[1:], exponent))])
+        """Integral of the rate from 0: constant up to the first knot, then pieces in which it is a power of the age."""
         at = np.clip(np.searchsorted(self.age_h, age_h, side="right") - 1, 0, self.age_h.size - 1)
-        before = self.per_h[0] * np.minimum(age_h, self.age_h[0])
-        return before + full[at] + self._piece(at, np.maximum(age_h, self.age_h[0]), exponent)
+        first = self.per_h[0] * np.minimum(age_h, self.age_h[0])
+        power, full = self._pieces()
+        return np.asarray(first + full[at] + self._piece(at, np.maximum(age_h, self.age_h[0]), power[at]))
 
-    def _piece(self, at: NDArray[np.int64], until_h: Floats, exponent: Floats) -> Floats:
+    def _pieces(self) -> tuple[Floats, Floats]:
+        """(K,) exponent of the integral from each knot on, and the integral from the first knot up to each."""
+        power = np.append(np.diff(np.log(self.per_h)) / np.diff(np.log(self.age_h)), 0.0) + 1.0
+        whole = self._piece(np.arange(self.age_h.size - 1), self.age_h[1:], power[:-1])
+        return power, np.concatenate([[0.0], np.cumsum(whole)])
+
+    def _piece(self, at: NDArray[np.int64], until_h: Floats, power: Floats) -> Floats:
         """Integral from knot `at` to `until_h` along the piece that begins there."""
-        knot, rate, power = self.age_h[at], self.per_h[at], exponent[at] + 1.0
+        knot = self.age_h[at]
         ratio = np.log(until_h / knot)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            grown = np.where(np.abs(power) < 1e-9, ratio, np.expm1(power * ratio) / power)
-        return rate * knot * grown
+        flat = np.abs(power) < 1e-9
+        return np.asarray(
+            self.per_h[at] * knot * np.where(flat, ratio, np.expm1(power * ratio) / np.where(flat, 1.0, power))
+        )
 
 
 def fit_hazard(age_h: Floats, length_h: Floats, has_failed: NDArray[np.bool_]) -> Hazard:
