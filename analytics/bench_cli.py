@@ -105,7 +105,9 @@ def faults(
         "time", "--split", help="What placement learns from: the first half of the time, half of the nodes, in-sample."
     ),
     resample: bool = typer.Option(False, "--resample", help="Draw each seed's nodes with replacement."),
-    fleet: int | None = typer.Option(None, "--fleet", help="Nodes that the faults are of [default: the trace's]."),
+    fleet: int | None = typer.Option(
+        None, "--fleet", min=1, help="Nodes that the faults are of [default: the trace's]."
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
     """Count faults that hit running gangs: placement by time since repair against blind placement, equal allocation."""

@@ -82,7 +82,11 @@ def replay(
         None, "--spares", help="Spare nodes [default: the rest of the fleet].", rich_help_panel=_GANGS
     ),
     fleet: int | None = typer.Option(
-        None, "--fleet", help="Nodes that the faults are of [default: as the trace says].", rich_help_panel=_GANGS
+        None,
+        "--fleet",
+        min=1,
+        help="Nodes that the faults are of [default: as the trace says].",
+        rich_help_panel=_GANGS,
     ),
     force: bool = typer.Option(False, "--force", help="Replace an existing run."),
     as_json: bool = _JSON,

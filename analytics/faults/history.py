@@ -61,7 +61,8 @@ class History:
         since_h, age_h = 0.0, float(self.age_h[node])
         mine = self.node == node
         for start_h, end_h in zip(self.start_h[mine].tolist(), self.end_h[mine].tolist(), strict=True):
-            yield age_h, start_h - since_h, True
+            if start_h > 0:  # a node that is down when the history begins did not work before
+                yield age_h, start_h - since_h, True
             since_h, age_h = end_h, 0.0
         if since_h < self.length_h:
             yield age_h, self.length_h - since_h, False

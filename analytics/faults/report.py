@@ -64,6 +64,8 @@ class GangReplay:
             raise InputError("--gang-nodes names at least one gang of at least one node")
         if self.spares is not None and self.spares < 0:
             raise InputError(f"spares are 0 or more, not {self.spares}")
+        if self.seed < 0:
+            raise InputError(f"a seed is a whole number from 0, not {self.seed}")
 
 
 def replay_gangs(history: History, asked: GangReplay) -> dict[str, Any]:

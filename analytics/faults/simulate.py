@@ -128,7 +128,8 @@ def simulate(
 ) -> Outcome:
     """Run one gang after another in each slot of `sizes` nodes.
 
-    work_h: slot -> hours of work of its gangs, one after another. Raises InputError when the fleet has fewer nodes.
+    work_h: slot -> hours of work of its gangs, one after another. Raises InputError when the fleet has fewer nodes, or
+    never as many at once that work.
     """
     if not sizes or min(sizes) < 1 or sum(sizes) > history.fleet:
         raise InputError(f"gangs of {', '.join(map(str, sizes)) or 'no'} nodes do not fit a fleet of {history.fleet}")
@@ -318,6 +319,8 @@ class _Replay:
     def _outcome(self) -> Outcome:
         weight = [account.gang.members for account in self.accounts]
         node_h = sum(w * account.wall_h for w, account in zip(weight, self.accounts, strict=True))
+        if not node_h:
+            raise InputError("no gang ever found as many nodes that work as it needs")
         parts = {
             part: sum(w * account.hours[part] for w, account in zip(weight, self.accounts, strict=True)) / node_h
             for part in PARTS

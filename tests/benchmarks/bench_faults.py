@@ -35,9 +35,10 @@ def bench(work: Path) -> Report:
         "formula: MTBF / (MTBF + loss per fault), as if every fault of 300 of the 400 nodes hit the job",
         "enough: share of the time in which a random pool of 128 + k nodes has 128 that work",
         "aware, quarantine: how many fewer faults hit running gangs than under blind placement at the same allocation, "
-        f"95 % interval over {SEEDS} seeds",
+        f"95 % interval over {SEEDS} seeds; where 95 % of single seeds lie",
         "learnt: the rate of faults since repair comes from the first half of the time, or from half of the nodes, and "
-        "is tested on the rest; in-sample: both are all. resampled: each seed draws its nodes with replacement",
+        "is tested on the rest; in-sample: both are all",
+        "resampled: each seed draws its nodes with replacement: the spread of single seeds is a bootstrap over nodes",
     ]
     return report
 
@@ -87,7 +88,8 @@ def hits(report: Report, name: str, history: History) -> None:
             began = time.process_time()
             found = compare_hits(history, HitsStudy(share, SEEDS, split, is_resampled))["placements"]  # type: ignore[arg-type]
             shown = {
-                placement: f"{one['cut']:.3f} [{one['cut_low']:.3f}, {one['cut_high']:.3f}]"
+                placement: "{cut:.3f} [{cut_low:.3f}, {cut_high:.3f}]; {cut_of_one_seed[0]:.3f} to "
+                "{cut_of_one_seed[1]:.3f}".format(**one)
                 for placement, one in found.items()
                 if placement != "blind"
             }

@@ -66,6 +66,7 @@ def test_phases_of_ones_own_make_one_recovery(faults: Path) -> None:
         (["--gang-nodes", 4, "--recovery", "manual", "--recovery", "automated", "--detect", "1m"], "once"),
         (["--gang-nodes", 4, "--placement", "best"], "aware, quarantine, blind, not 'best'"),
         (["--gang-nodes", 0], "at least one node"),
+        (["--gang-nodes", 4, "--seed", -1], "a seed is a whole number from 0"),
         (["--gang-nodes", 4, "--detect", "soon"], "a duration has a unit"),
         ([], "they go with --gang-nodes"),
     ],

@@ -162,6 +162,8 @@ def test_presets_are_the_stated_ones() -> None:
 def test_what_cannot_be_replayed_is_refused() -> None:
     with pytest.raises(InputError, match="do not fit a fleet of 2"):
         simulate(a_history(2, 1.0), RECOVERY, blind(), [2, 1])
+    with pytest.raises(InputError, match="no gang ever found"):
+        simulate(a_history(2, 10.0, (0, 0.0, 20.0)), RECOVERY, blind(), [2])
     with pytest.raises(InputError, match="phases of a recovery"):
         Recovery(-1.0, 0.0, 0.0, 1.0)
     with pytest.raises(InputError, match="checkpoints"):
