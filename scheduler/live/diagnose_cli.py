@@ -176,7 +176,7 @@ def _report(report: dict[str, Any], as_json: bool, on_one_line: bool = False) ->
     for one in report.get("signals", ()):
         where = one["node"] if one["gpu"] is None else f"{one['node']} GPU {one['gpu']}"
         print(
-            f"  {one['severity']} {one['code']} on {where} by {one['source']}, {one['count']} times: {one['message']}"
+            f"  {one['severity']} {one['code']} on {where} by {one['source']}, {one['count']}x: {one['message']}"
         )
     if report["missing_ranks"]:
         print(f"  no dump of ranks {', '.join(map(str, report['missing_ranks']))}")

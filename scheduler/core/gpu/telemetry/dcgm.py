@@ -130,7 +130,7 @@ def _news(sample: Sample, before: float | None) -> Iterable[News]:
         xid = _index(labels.get("xid", ""))
         if xid and value > (before or 0.0):
             window_s = _index(labels.get("window_size_in_ms", "")) or 0
-            text = f"Xid {xid} {value:g} times in {window_s / 1000:g} s"
+            text = f"Xid {xid} {value:g}x in {window_s / 1000:g} s"
             yield f"xid-{xid}", xid_component(xid), xid_severity(xid), text, True
     elif name == HEALTH:
         if value >= HEALTH_WARNS:

@@ -138,7 +138,7 @@ def _broken_parts(signals: Sequence[Signal], notes: list[str], rank_at: Mapping[
     out = []
     for (node, gpu), found in sorted(places.items(), key=lambda item: _place(item[1][0])):
         told = [
-            f"{one.code} by {one.source}, {counts[node, gpu, one.source, one.code]} times: {one.message}"
+            f"{one.code} by {one.source}, {counts[node, gpu, one.source, one.code]}x: {one.message}"
             for one in found[:NAMED]
         ]
         rank = rank_at.get((node, gpu)) if gpu is not None else None

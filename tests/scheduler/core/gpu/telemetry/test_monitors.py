@@ -74,7 +74,7 @@ def test_xids_counted_in_a_window() -> None:
     assert [[(one.code, one.severity) for one in signals] for signals in found] == [
         [], [("xid-31", "warning")], [("xid-31", "warning"), ("xid-79", "fatal")], [], [], [("xid-79", "fatal")],
     ]  # fmt: skip
-    assert found[2][1].message == "Xid 79 1 times in 300 s"
+    assert found[2][1].message == "Xid 79 1x in 300 s"
 
 
 def test_health_watches_and_clocks() -> None:

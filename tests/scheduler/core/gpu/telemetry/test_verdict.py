@@ -28,7 +28,7 @@ def test_a_fatal_signal_accuses_the_part() -> None:
     assert found.verdict == "hardware fault"
     (one,) = found.accused
     assert (one.rank, one.host, one.gpu, one.syndrome) == (5, "h0", 3, "hardware fault")
-    assert one.evidence == "xid-79 by kernel-log, 2 times: gone"
+    assert one.evidence == "xid-79 by kernel-log, 2x: gone"
 
 
 def test_two_monitors_are_surer_than_one() -> None:
@@ -56,7 +56,7 @@ def test_a_hang_with_a_broken_gpu_is_one_accusation() -> None:
     (one,) = found.accused
     assert (one.rank, one.syndrome) == (3, "non-communication hang")
     assert one.confidence == 0.98
-    assert one.evidence == "it waits; xid-79 by kernel-log, 1 times: gone"
+    assert one.evidence == "it waits; xid-79 by kernel-log, 1x: gone"
 
 
 def test_a_fault_of_another_gpu_stays_apart() -> None:
