@@ -21,7 +21,7 @@ def diagnose(
     ranks: int = typer.Option(0, "--ranks", min=0, help="Ranks of the job; else as many as the dumps speak of."),
     waited: float | None = typer.Option(
         None, "--waited", min=0,
-        help="Seconds since the job last moved. Below 20, or twice its longest pause, nothing is called a hang. "
+        help="Seconds since the job last moved. Below 25, or twice its longest pause, nothing is called a hang. "
         "Without it the dumps are taken to be of a job that stopped.",
     ),
     follow: bool = typer.Option(

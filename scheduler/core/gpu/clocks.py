@@ -4,7 +4,7 @@ Nobody enters his next operation before everybody has entered the collective bef
 other from either side, and closely where one collective follows another at once. Clocks are compared within groups, a
 rank with the first of its group and with the one before it; the closest comparisons are then chained to a tree over all
 ranks. Clocks that may all be right are left alone: a slow rank must not be taken for a late clock. Where others are off
-by far more than two could be, these two are one clock: ranks of one host.
+by far more than two could be, and blocks of ranks by nothing, such a block is one host with one clock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from scheduler.core.gpu.job_record import Floats, Ints, JobRecord
 
 ONE_CLOCK: Final = 0.03  # of how far others are off: hardly one pair in a hundred is so close by chance
-SURELY: Final = 0.1  # of the width of what is known of two clocks remains in doubt
+MOSTLY: Final = 0.8
+SURELY: Final = 0.15  # of the width of what is known of two clocks remains in doubt
 AT_ONCE: Final = 256  # pairs of ranks
 
 
@@ -82,10 +83,28 @@ def compare_clocks(job: JobRecord, entries: Ints, begin: Ints) -> Clocks:
     if not off or not sound:
         return Clocks(np.zeros(ranks), np.full(ranks, -1), np.zeros(ranks), asynchronous)
     least = ONE_CLOCK * float(np.median(off))
-    for pair, one in sound.items():
-        if one.low_s <= 0 <= one.high_s and one.high_s - one.low_s < least:
-            sound[pair] = _Between(0.0, 0.0, 0.0)
+    alike = {pair for pair, one in sound.items() if one.low_s <= 0 <= one.high_s and one.high_s - one.low_s < least}
+    host = _hosts(job.rank, alike)
+    for first, one in alike:
+        if host[first] == host[one]:
+            sound[first, one] = _Between(0.0, 0.0, 0.0)
     return _chained(ranks, sound, asynchronous)
+
+
+def _hosts(rank: Ints, alike: set[tuple[int, int]]) -> Ints:
+    """Which ranks share a host and its clock, where clocks that seem to be one come in blocks of so many ranks each.
+
+    alike: pairs (by position) whose clocks may be one. A job that shows no such blocks has a host for every rank.
+    """
+    joined = np.array([pair in alike for pair in itertools.pairwise(range(len(rank)))], bool)
+    ends = np.flatnonzero(~np.append(joined, False))
+    sizes, counts = np.unique(np.diff(ends, prepend=-1), return_counts=True)
+    size = int(sizes[counts.argmax()])  # of two the smaller
+    host = rank // size
+    is_within = host[1:] == host[:-1]
+    if size > 1 and joined[is_within].mean() > MOSTLY and not joined[~is_within].mean() > 1 - MOSTLY:
+        return host
+    return np.arange(len(rank))
 
 
 def _pairs(job: JobRecord, entries: Ints, begin: Ints) -> dict[tuple[int, int], _Between]:

@@ -24,7 +24,7 @@ from scheduler.core.gpu.job_record import Floats, Ints, JobRecord
 SLOWER: Final = 0.08  # of the peers' own time between two collectives: what is 15 % slower shows more, whatever chance
 OF_STEP: Final = 0.03  # of the time that passes in all: less is of no interest
 SPREAD: Final = 6.0  # times the scatter of the peers, as of a normal distribution by the median absolute deviation
-CHANCE: Final = 5.5  # times the standard error of the rank's own mean
+CHANCE: Final = 6.5  # times the standard error of the mean: one in a million would be 5, but steps are few
 STEADY: Final = 0.6  # share of the steps in which it is late by more than half of the usual
 FEWEST: Final = 10  # collectives that a verdict on speed needs
 FEWEST_RANKS: Final = 3  # of two, nobody can say which is wrong
@@ -160,7 +160,9 @@ def _judge(
     typical, error = trimmed_mean(excess)
     more = typical - median(typical[None], axis=1)
     spread = TO_SIGMA * float(median(np.abs(more)[None], axis=1)[0])
-    error = np.fmax(error, np.sqrt(np.nanmean(error**2)))  # a few steps may agree by chance
+    # A few steps may agree, or scatter, by chance: half of what is known of a rank's noise is that of its peers.
+    usually = np.nanmean(error**2)
+    error = np.sqrt(np.fmax((error**2 + usually) / 2, usually))
     least = np.maximum(np.maximum(SLOWER * usual, SPREAD * spread), CHANCE * error)
     for column in np.flatnonzero(more > least).tolist():
         extra, steps = float(more[column]), excess[:, column]

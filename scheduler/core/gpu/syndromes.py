@@ -16,7 +16,7 @@ from scheduler.core.gpu.hangs import find_hang
 from scheduler.core.gpu.job_record import JobRecord, join
 from scheduler.core.gpu.slow_ranks import Extremes, Speeds, judge_kinds, own_times, slow_without_dump
 
-PATIENCE_S: Final = 20.0  # without any progress, before it is called a hang
+PATIENCE_S: Final = 25.0  # without any progress, before it is called a hang: found within 30, looked at every 5
 PATIENCE_TIMES: Final = 2.0  # of the longest pause that the record shows
 
 __all__ = ["Accusation", "Diagnosis", "diagnose"]
