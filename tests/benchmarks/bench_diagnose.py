@@ -11,7 +11,7 @@ from tests.benchmarks.harness import Report, median_of, stowage
 from tests.scheduler.core.gpu.dump_files import as_pickle_bytes
 from tests.scheduler.core.gpu.job_simulator import Fault, Layout, Noise, dumps_of, simulate, tensor_data, world_only
 
-RANKS = (512, 1024, 4096)
+RANKS = (1024, 4096)
 OPERATIONS = 2000
 CULPRIT = 37
 REPEATS = 3
