@@ -96,6 +96,7 @@ def _of_dumps(files: dict[int, Path], ranks: int, waited_s: float | None) -> dic
     from scheduler.core.errors import StowageInputError
     from scheduler.core.gpu.syndromes import diagnose as judge
     from scheduler.live.dump_folder import read_dumps
+    from scheduler.live.telemetry_files import ACCUSED
 
     last = max(files)
     if ranks and last >= ranks:
@@ -105,11 +106,7 @@ def _of_dumps(files: dict[int, Path], ranks: int, waited_s: float | None) -> dic
     found = judge(dumps, sorted({*range(ranks), *unreadable} - known), waited_s)
     return {
         "verdict": found.verdict,
-        "accused": [
-            {"rank": one.rank, "host": None, "gpu": None, "syndrome": one.syndrome, "confidence": one.confidence,
-             "evidence": one.evidence, "link": one.link, "among": one.among}
-            for one in found.accused
-        ],
+        "accused": [{name: getattr(one, name) for name in ACCUSED} for one in found.accused],
         "missing_ranks": found.missing, "late": found.late, "notes": found.notes,
         "unreadable": [{"file": str(files[rank]), "rank": rank, "why": why} for rank, why in unreadable.items()],
         "ranks": len(dumps),

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.core.gpu.findings import Accusation
+from scheduler.core.gpu.telemetry.accusation import Culprit
 
 LEAST_LINE: Final = float(np.log(1.10))  # of a row or a column
 LEAST_CELL: Final = float(np.log(1.20))
@@ -123,18 +123,18 @@ def find_slow(matrix: DelayMatrix) -> list[Slow]:
     return sorted(found, key=lambda one: (max(one.source, one.target), one.kind)) + _slow_cells(matrix, left)
 
 
-def slow_connections(matrix: DelayMatrix) -> list[Accusation]:
+def slow_connections(matrix: DelayMatrix) -> list[Culprit]:
     """The accused of a delay matrix: ranks, and connections, which accuse no rank."""
     accused = []
     for one in find_slow(matrix):
         if one.kind == "cell":
             text = f"messages from rank {one.source} to rank {one.target} take {one.factor:.2f} times as long as others"
             link = (one.source, one.target)
-            accused.append(Accusation(None, "communication slow", one.confidence, text, link, link))
+            accused.append(Culprit(None, None, None, "communication slow", one.confidence, text, link, link))
         else:
             rank = max(one.source, one.target)
             text = f"{WORDS[one.kind]} takes {one.factor:.2f} times as long as elsewhere, on {one.cells} connections"
-            accused.append(Accusation(rank, "communication slow", one.confidence, text))
+            accused.append(Culprit(rank, None, None, "communication slow", one.confidence, text))
     return accused
 
 

@@ -4,27 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-Syndrome = Literal[
-    "non-communication hang", "communication hang", "non-communication slow", "communication slow"
-]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Accusation:
-    """confidence: 0 to 1. evidence: in words and numbers. rank: None where it is a connection and not a rank.
-
-    link: source and destination rank of the connection meant. among: ranks between which the faulty connection lies,
-    where the record does not say which it is.
-    """
-
-    rank: int | None
-    syndrome: Syndrome
-    confidence: float
-    evidence: str
-    link: tuple[int, int] | None = None
-    among: tuple[int, ...] = ()
+from scheduler.core.gpu.telemetry.accusation import Culprit
 
 
 @dataclass(slots=True)
@@ -35,7 +16,7 @@ class Diagnosis:
     """
 
     verdict: str
-    accused: list[Accusation] = field(default_factory=list)
+    accused: list[Culprit] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -18,9 +18,10 @@ from typing import Final
 
 import numpy as np
 
-from scheduler.core.gpu.findings import Accusation, listed
+from scheduler.core.gpu.findings import listed
 from scheduler.core.gpu.flight_recorder import COMPLETED, SCHEDULED, STARTED
 from scheduler.core.gpu.job_record import JobRecord
+from scheduler.core.gpu.telemetry.accusation import Culprit
 
 NO_COMMUNICATION: Final = "non-communication hang"
 COMMUNICATION: Final = "communication hang"
@@ -59,7 +60,7 @@ class Hang:
     """verdict: a syndrome, or what the program did. notes: what accuses nobody."""
 
     verdict: str
-    accused: list[Accusation]
+    accused: list[Culprit]
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,7 +85,7 @@ def find_hang(job: JobRecord, absent: list[int]) -> Hang | None:
         where = ", ".join(f"group {group}" for group in groups) or "a chain"
         text = f"it left no dump, and {where} waits with every other member present; {len(held)} ranks wait behind"
         sure = 0.9 if len(among) == 1 else 0.5
-        return Hang(NO_COMMUNICATION, [Accusation(rank, NO_COMMUNICATION, sure, text) for rank in among])
+        return Hang(NO_COMMUNICATION, [Culprit(rank, None, None, NO_COMMUNICATION, sure, text) for rank in among])
     if not ends:
         text = "ranks wait for each other in different collectives: the program, not a machine"
         return Hang("deadlock", [], [text])
@@ -207,7 +208,7 @@ def _without_dump(job: JobRecord, ends: list[_Place], absent: list[int]) -> list
     return absent
 
 
-def _between(job: JobRecord, waits: _Waits, ends: list[_Place]) -> list[Accusation]:
+def _between(job: JobRecord, waits: _Waits, ends: list[_Place]) -> list[Culprit]:
     """Whose connections do not finish what everybody entered: a rank that all unfinished operations share, the one
     connection of a message, else the set of ranks between which it lies."""
     at = {place: set(job.rank[waits.at[place]].tolist()) for place in ends}
@@ -221,12 +222,12 @@ def _between(job: JobRecord, waits: _Waits, ends: list[_Place]) -> list[Accusati
     if len(shared) == 1:
         (rank,) = shared
         others = "all that do not finish share it" if len(ends) > 1 else "it alone has not completed it"
-        return [Accusation(rank, COMMUNICATION, 0.9, f"{text}: {others}")]
+        return [Culprit(rank, None, None, COMMUNICATION, 0.9, f"{text}: {others}")]
     found = []
     for place in ends if not shared else ends[:1]:
         ranks = tuple(sorted(shared or at[place]))
         link = (place.source, place.target) if place.is_message and len(ends) == 1 else None
-        found.append(Accusation(None, COMMUNICATION, 0.8 if link or len(ends) > 1 else 0.6, text, link, ranks))
+        found.append(Culprit(None, None, None, COMMUNICATION, 0.8 if link or len(ends) > 1 else 0.6, text, link, ranks))
     return found
 
 
@@ -241,7 +242,7 @@ def _operation(job: JobRecord, entry: int) -> str:
     return f"{job.names[job.name[entry]]} {job.sequence[entry]} of group {job.groups[job.group[entry]]}"
 
 
-def _accuse(job: JobRecord, waits: _Waits, one: int, held: int, accused: int) -> Accusation:
+def _accuse(job: JobRecord, waits: _Waits, one: int, held: int, accused: int) -> Culprit:
     places = [place for place, awaited in waits.awaited.items() if one in awaited]
     waiting = [other for place in places for other in waits.at[place] if other not in waits.queued]
     last = _operation(job, int(job.last[one]))
@@ -253,4 +254,4 @@ def _accuse(job: JobRecord, waits: _Waits, one: int, held: int, accused: int) ->
     else:
         text = f"it has queued {_named(job, waits, waits.place[one])} and not started it, as all of its group"
     text += f"; its last was {last}; {held} ranks wait in all"
-    return Accusation(int(job.rank[one]), NO_COMMUNICATION, 0.99 if accused == 1 else 0.8, text)
+    return Culprit(int(job.rank[one]), None, None, NO_COMMUNICATION, 0.99 if accused == 1 else 0.8, text)

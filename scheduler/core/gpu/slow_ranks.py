@@ -18,8 +18,8 @@ from typing import Final
 import numpy as np
 
 from scheduler.core.gpu.clocks import Clocks
-from scheduler.core.gpu.findings import Accusation
 from scheduler.core.gpu.job_record import Floats, Ints, JobRecord
+from scheduler.core.gpu.telemetry.accusation import Culprit
 
 SLOWER: Final = 0.08  # of the peers' own time between two collectives: what is 15 % slower shows more, whatever chance
 OF_STEP: Final = 0.03  # of the time that passes in all: less is of no interest
@@ -70,10 +70,10 @@ class Speeds:
     suspects: dict[int, _Suspect] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
 
-    def accused(self) -> list[Accusation]:
+    def accused(self) -> list[Culprit]:
         """Who loses so much of the job's time that it is of interest, by rank."""
         return [
-            Accusation(rank, "non-communication slow", round(one.share, 3), one.text)
+            Culprit(rank, None, None, "non-communication slow", round(one.share, 3), one.text)
             for rank, one in sorted(self.suspects.items()) if max(one.lost) > OF_STEP
         ]  # fmt: skip
 
@@ -210,7 +210,7 @@ class Extremes:
         return cls(kind, np.fmin.reduce(kind.own_s, axis=1), np.fmax.reduce(kind.own_s, axis=1))
 
 
-def slow_without_dump(job: JobRecord, kinds: list[Extremes], absent: list[int]) -> list[Accusation]:
+def slow_without_dump(job: JobRecord, kinds: list[Extremes], absent: list[int]) -> list[Culprit]:
     """Who left no dump shows in what its group does next: all others of it come late from the collective they shared.
 
     Judged only where one rank can be meant: the only one without a dump that may be of that group.
@@ -242,7 +242,7 @@ def slow_without_dump(job: JobRecord, kinds: list[Extremes], absent: list[int]) 
                     f"from it than other ranks to {job.names[name]} of group {job.groups[group]}, median of "
                     f"{len(gaps)}; a step takes {1000 * step:.1f} ms"
                 )
-                return [Accusation(among[0], "non-communication slow", round(0.8 * share, 3), text)]
+                return [Culprit(among[0], None, None, "non-communication slow", round(0.8 * share, 3), text)]
     return []
 
 

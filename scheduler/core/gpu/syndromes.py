@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from scheduler.core.gpu.clocks import compare_clocks
-from scheduler.core.gpu.findings import Accusation, Diagnosis, listed
+from scheduler.core.gpu.findings import Diagnosis, listed
 from scheduler.core.gpu.flight_recorder import Dump
 from scheduler.core.gpu.hangs import find_hang
 from scheduler.core.gpu.job_record import JobRecord, join
@@ -19,7 +19,7 @@ from scheduler.core.gpu.slow_ranks import Extremes, Speeds, judge_kinds, own_tim
 PATIENCE_S: Final = 25.0  # without any progress, before it is called a hang: found within 30, looked at every 5
 PATIENCE_TIMES: Final = 2.0  # of the longest pause that the record shows
 
-__all__ = ["Accusation", "Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
 
 
 def diagnose(dumps: Sequence[Dump], missing: Sequence[int] = (), waited_s: float | None = None) -> Diagnosis:

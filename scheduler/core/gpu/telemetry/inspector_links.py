@@ -7,11 +7,11 @@ so who comes late makes its messages long: what touches a rank that is known to 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 
 from scheduler.core.gpu.delay_matrix import delay_matrix, slow_connections
-from scheduler.core.gpu.telemetry.accusation import Culprit
 from scheduler.core.gpu.telemetry.inspector import Operations
 from scheduler.core.gpu.telemetry.inspector_slow import InspectorFindings, point_to_point
 
@@ -22,17 +22,15 @@ def diagnose_messages(operations: Operations, late: Collection[int] = ()) -> Ins
     host_of = {one.job_rank: one.host for one in operations.processes if one.job_rank >= 0 and one.host}
     numbers = {host: n for n, host in enumerate(sorted(set(host_of.values())))}
     size = max([*host_of, *sent.src.tolist(), *sent.dst.tolist(), 0]) + 1
-    host = np.array([numbers.get(host_of.get(rank, ""), -1) for rank in range(size)])
-    is_near = (host[sent.src] == host[sent.dst]) & (host[sent.src] >= 0)
+    host_number = np.array([numbers.get(host_of.get(rank, ""), -1) for rank in range(size)])
+    is_near = (host_number[sent.src] == host_number[sent.dst]) & (host_number[sent.src] >= 0)
     matrix = delay_matrix(sent.src, sent.dst, sent.seconds, sent.bytes, is_near.astype(np.int64))
     accused = []
     for one in slow_connections(matrix):
         ranks = (one.rank,) if one.rank is not None else one.among
         if not set(ranks) & set(late):
             where = "" if one.rank is not None else " on " + " and ".join(host_of.get(rank, "?") for rank in ranks)
-            accused.append(Culprit(
-                one.rank, host_of.get(ranks[0]) if one.rank is not None else None, None, one.syndrome, one.confidence,
-                one.evidence + where, one.link, one.among,
-            ))  # fmt: skip
+            host = host_of.get(one.rank) if one.rank is not None else None
+            accused.append(replace(one, host=host, evidence=one.evidence + where))
     judged = "healthy" if len(matrix.source) else "undecided"
     return InspectorFindings("communication slow" if accused else judged, accused)
