@@ -8,7 +8,8 @@ true.
 Scarcity. Every class of pods (those with the same allowed models) asks for the share of the GPUs that it had so far.
 Spread over the models it may use so that the fullest model is as empty as possible, this gives each model a load,
 demand per free GPU; only the ratio of loads counts, so no guess of what is still to come is needed. A model at the
-least load is free; one at a higher load costs the share of its GPUs that those who can use nothing else will want.
+least load is free; one at a higher load costs the share of its GPUs that those who can use nothing else will want. CPU has a price
+too, by its own load beside that of all GPUs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from scheduler.core.gpu.fragmentation import Nodes, Types
 
 Floats = np.ndarray
 
+STEEPNESS = 8.0
+"""Of the CPU's price in its load; with 8 a load of 0.8, as on the default list, costs 0.14, and one of 1.2 costs 0.81."""
 ROUNDS = 200
 """Rounds of balancing; loads of the published mixes stand still to three digits after about a hundred."""
 GAIN = 0.5
@@ -35,6 +38,7 @@ class Mix(NamedTuple):
     seen: (T, C) pods by type and class, faded. memory_seen: (T,) MiB of these together. allowed: (C, M) may use.
     weight: (M, T) frequency of a type among all pods, of those who may use the model. memory_of: (T,) mean MiB of a
     type. price: (M,) in [0, 1). cpu_ratio: (1,) CPU millicores per milli-GPU of the pods with GPUs; 0 if unknown.
+    cpu_price: (1,) in [0, 1), how much CPU is what runs out.
     """
 
     seen: Floats
@@ -44,6 +48,7 @@ class Mix(NamedTuple):
     memory_of: Floats
     price: Floats
     cpu_ratio: Floats
+    cpu_price: Floats
 
 
 def unknown_mix(types: Types, allowed: Mask) -> Mix:
@@ -51,7 +56,7 @@ def unknown_mix(types: Types, allowed: Mask) -> Mix:
     kinds, (classes, models) = len(types.cpu_milli), allowed.shape
     return Mix(
         np.zeros((kinds, classes)), np.zeros(kinds), allowed, np.zeros((models, kinds)), np.zeros(kinds),
-        np.zeros(models), np.zeros(1),
+        np.zeros(models), np.zeros(1), np.zeros(1),
     )  # fmt: skip
 
 
@@ -74,6 +79,7 @@ def refresh(mix: Mix, nodes: Nodes, types: Types) -> None:
     """Draw the conclusions from what was seen, for the GPUs that are free now."""
     weigh_types(mix, types)
     balance_models(mix, nodes, types)
+    price_cpu(mix, nodes, types)
 
 
 @compiled
@@ -137,3 +143,22 @@ def balance_models(mix: Mix, nodes: Nodes, types: Types) -> None:
     for m in range(models):
         if load[m] > 0.0:
             mix.price[m] = 1.0 - least / load[m]
+
+
+@compiled
+def price_cpu(mix: Mix, nodes: Nodes, types: Types) -> None:
+    """Set cpu_price: near 0 where GPUs run out first, a half where both do together, near 1 where CPU does.
+
+    The CPU of all pods counts, also of those without a GPU.
+    """
+    free_gpu = nodes.gpu_milli.sum()
+    free_cpu = nodes.cpu_milli.sum()
+    cpu, gpu = 0.0, 0.0
+    for t in range(types.gpus.size):
+        count = mix.seen[t].sum()
+        cpu += count * types.cpu_milli[t]
+        gpu += count * types.gpus[t] * types.gpu_milli[t]
+    mix.cpu_price[0] = 0.0
+    if cpu > 0.0 and gpu > 0.0 and free_gpu > 0:
+        spare = (free_cpu * gpu / (cpu * free_gpu)) ** STEEPNESS
+        mix.cpu_price[0] = 1.0 / (1.0 + spare)

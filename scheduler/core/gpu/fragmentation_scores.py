@@ -6,7 +6,7 @@ equal scores are many, and how they are broken decides as much as the formula.
 
 Ours (`score_stowage`), all in milli-GPU:
 
-    decrease of the fragment, not rounded, that of CPU included at STRANDED_CPU of its worth
+    decrease of the fragment, not rounded, that of CPU included at the price of CPU
   - USABLE * decrease of the usable capacity
   - SCARCE * price of the node's model * GPU milli asked for
   - what stays free (best fit)
@@ -18,9 +18,10 @@ is too late. Best fit keeps nodes free that are alike to the fragment, and makes
 extender's whole points and random choice among equals lose nothing. Pods without a GPU change no fragment at first;
 they fill up what is fullest.
 
-Tried and left out: types weighted by their GPUs (loses 1.7 points where large pods are common), a price on whole idle
-GPUs by size of pod, and the expected waste of a shared GPU under random filling (both within the noise), memory in
-the usable capacity (loses 0.2 points by default: it is plenty there; the fragment and the fit know it).
+Tried and left out: types weighted by their GPUs (worse where large pods are common), a price on whole idle GPUs by
+size of pod and the expected waste of a shared GPU under random filling (both within the noise), memory in the usable
+capacity (loses 0.2 points by default: it is plenty there; the fragment and the fit know it), one price of CPU for all
+loads (breaks the nodes that large pods need where CPU is plenty).
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ GPU_NORM: Final = 8 * GPU_MILLI
 
 FIT: Final = 35.0
 USABLE: Final = 0.3
-STRANDED_CPU: Final = 0.5
 SCARCE: Final = 100.0
 FIT_CPU_ONLY: Final = 1000.0
 SHARPNESS: Final = 4.0
@@ -52,7 +52,7 @@ def score_stowage(nodes: Nodes, node: int, types: Types, pod: int, mix: Mix, scr
     model = nodes.model[node]
     asked = types.gpus[pod] * types.gpu_milli[pod]
     ratio = mix.cpu_ratio[0]
-    cpu_worth = STRANDED_CPU / ratio if ratio > 0.0 else 0.0
+    cpu_worth = mix.cpu_price[0] / ratio if ratio > 0.0 else 0.0
     delta, device = fragment_delta(nodes, node, types, pod, mix.weight[model], mix.memory_of, cpu_worth, scratch)
     free = free_milli(nodes, node)
     cpu_left = nodes.cpu_milli[node] - types.cpu_milli[pod]

@@ -80,3 +80,10 @@ def test_old_work_fades() -> None:
     refresh(mix, nodes, types)
     assert mix.weight[0, 0] == pytest.approx(0.5)
     assert mix.memory_of[0] == pytest.approx(1024.0)
+
+
+def test_cpu_is_dear_where_it_runs_out_before_the_gpus() -> None:
+    plenty = mix_of({(0, ANY): 10}, nodes_with(6, 2))  # 8 cores a GPU asked for, 16 there
+    assert plenty.cpu_price[0] == pytest.approx(1 / (1 + 2**8))
+    assert mix_of({(0, ANY): 10, (1, ANY): 20}, nodes_with(6, 2)).cpu_price[0] == pytest.approx(0.5)
+    assert mix_of({(0, ANY): 10, (1, ANY): 60}, nodes_with(6, 2)).cpu_price[0] > 0.99
