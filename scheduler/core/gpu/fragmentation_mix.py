@@ -8,8 +8,8 @@ true.
 Scarcity. Every class of pods (those with the same allowed models) asks for the share of the GPUs that it had so far.
 Spread over the models it may use so that the fullest model is as empty as possible, this gives each model a load,
 demand per free GPU; only the ratio of loads counts, so no guess of what is still to come is needed. A model at the
-least load is free; one at a higher load costs the share of its GPUs that those who can use nothing else will want. CPU has a price
-too, by its own load beside that of all GPUs.
+least load is free; one at a higher load costs the share of its GPUs that those who can use nothing else will want.
+CPU has a price too, by its own load beside that of all GPUs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scheduler.core.gpu.fragmentation import Nodes, Types
 Floats = np.ndarray
 
 STEEPNESS = 8.0
-"""Of the CPU's price in its load; with 8 a load of 0.8, as on the default list, costs 0.14, and one of 1.2 costs 0.81."""
+"""Of the CPU's price in its load: a load of 0.8, as of the default list, costs 0.14, and one of 1.2 costs 0.81."""
 ROUNDS = 200
 """Rounds of balancing; loads of the published mixes stand still to three digits after about a hundred."""
 GAIN = 0.5
