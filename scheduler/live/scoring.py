@@ -87,13 +87,22 @@ def scorer(policy: str) -> BestRows:
             for i in able:
                 if is_suspect[rows[i]]:
                     scores[i] -= behind
-        by_name = able[np.argsort(rank[rows[able]])]
-        ordered = by_name[np.argsort(-scores[by_name], kind="mergesort")]
-        high, low = scores[ordered[0]], scores[ordered[count - 1]]
-        found = min(count, best.size)
+        found = 0
+        for i in able:  # into its place among the best so far; a sort of all would take long to compile, and memory
+            at = found
+            while at and (
+                scores[i] > scores[best[at - 1]]
+                or (scores[i] == scores[best[at - 1]] and rank[rows[i]] < rank[rows[best[at - 1]]])
+            ):
+                if at < best.size:
+                    best[at] = best[at - 1]
+                at -= 1
+            if at < best.size:
+                best[at] = i
+                found = min(found + 1, best.size)
+        high, low = scores[best[0]], scores[able].min()
         for k in range(found):
-            best[k] = ordered[k]
-            share = (scores[ordered[k]] - low) / (high - low) if high > low else 1.0
+            share = (scores[best[k]] - low) / (high - low) if high > low else 1.0
             points[k] = MAX_SCORE if not k else min(max(int(np.rint(share * MAX_SCORE)), 1), MAX_SCORE - 1)
         return found
 
