@@ -173,7 +173,9 @@ class Extender:
         pod = self._pod(args.pod)
         clock_s: float | None = None
         if bytes(args.nodes) not in _JSON_NULL:
-            cache, asked = self._of_whole_nodes(args)
+            names, items = self._whole_nodes(args.nodes)
+            cache = cache_of_nodes(items)
+            asked = Candidates(cache, encoder.encode(names))
         else:
             asked, cache = self._candidates(args.node_names), self.cache
             if stale := self.stale_reason():
@@ -219,22 +221,15 @@ class Extender:
     # ---- parts
 
     def _filter_whole_nodes(self, pod: PodAsked, args: ExtenderArgs) -> Response:
-        names = self._node_names(args.nodes)
-        items = (nodes_decoder.decode(args.nodes) or NodeList()).items or []
+        names, items = self._whole_nodes(args.nodes)
         answer = FilterAnswer(None)
         if self.settings.mode == "enforce":
-            cache, asked = self._of_whole_nodes(args)
-            answer = filter_nodes(cache, pod, asked, self._clocks.now_s())
+            cache = cache_of_nodes(items)
+            answer = filter_nodes(cache, pod, Candidates(cache, encoder.encode(names)), self._clocks.now_s())
         return Response(200, encoder.encode(FilterResult(
             nodes=NodeList(items=[item for name, item in zip(names, items, strict=True) if name not in answer.refused]),
             failed_and_unresolvable_nodes={name: why.reason for name, why in answer.refused.items()},
         )))  # fmt: skip
-
-    def _of_whole_nodes(self, args: ExtenderArgs) -> tuple[ClusterCache, Candidates]:
-        """A cache of the nodes in the body, and all of them as candidates."""
-        names = self._node_names(args.nodes)
-        cache = cache_of_nodes((nodes_decoder.decode(args.nodes) or NodeList()).items or ())
-        return cache, Candidates(cache, encoder.encode(names))
 
     def _candidates(self, raw: msgspec.Raw) -> Candidates:
         most = self.settings.max_nodes
@@ -259,12 +254,13 @@ class Extender:
         self._last_pod = data, pod
         return pod
 
-    def _node_names(self, raw: msgspec.Raw) -> list[str]:
+    def _whole_nodes(self, raw: msgspec.Raw) -> tuple[list[str], list[msgspec.Raw]]:
+        """The nodes in a body: their names, and each as it came."""
         nodes = named_nodes_decoder.decode(raw)
-        items = (nodes and nodes.items) or []
-        if len(items) > self.settings.max_nodes:
+        named = (nodes and nodes.items) or []
+        if len(named) > self.settings.max_nodes:
             raise BadRequest(413, f"a request has at most {self.settings.max_nodes} nodes")
-        return [one.metadata.name for one in items]
+        return [one.metadata.name for one in named], (nodes_decoder.decode(raw) or NodeList()).items or []
 
     def _count_refused(self, pod: PodAsked, answer: FilterAnswer, asked: int) -> None:
         for why in answer.refused.values():

@@ -15,22 +15,22 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from scheduler.core.gpu.findings import Culprit, Findings
 from scheduler.core.gpu.signals import Signal
-from scheduler.core.gpu.telemetry.accusation import Culprit
 from scheduler.core.gpu.telemetry.dcgm import DcgmReader
 from scheduler.core.gpu.telemetry.gpud import gpud_signals
 from scheduler.core.gpu.telemetry.inspector import InspectorReader
 from scheduler.core.gpu.telemetry.inspector_links import diagnose_messages
 from scheduler.core.gpu.telemetry.inspector_metrics import read_inspector_metrics
-from scheduler.core.gpu.telemetry.inspector_slow import InspectorFindings, diagnose_operations
+from scheduler.core.gpu.telemetry.inspector_slow import diagnose_operations
 from scheduler.core.gpu.telemetry.kernel_log import read_kernel_log
 from scheduler.core.gpu.telemetry.log_lines import is_log_line
 from scheduler.core.gpu.telemetry.node_state import node_signals
 from scheduler.core.gpu.telemetry.nvsentinel import health_event_signals
 from scheduler.core.gpu.telemetry.ras import RasEvent, RasPoll, read_ras
-from scheduler.core.gpu.telemetry.ras_hang import RasFindings, diagnose_ras
+from scheduler.core.gpu.telemetry.ras_hang import diagnose_ras
 from scheduler.core.gpu.telemetry.rejects import Rejects, json_documents
-from scheduler.core.gpu.telemetry.verdict import ORDER, Verdict, judge, merge, seen_signals
+from scheduler.core.gpu.telemetry.verdict import ORDER, judge, merge, seen_signals
 from scheduler.live.node_health import ShownNode, state_of
 
 Kind = Literal["inspector", "inspector-metrics", "ras", "kernel-log", "dcgm", "nvsentinel", "gpud", "nodes"]
@@ -63,7 +63,7 @@ class Telemetry:
 
     files: dict[Path, Kind] = field(default_factory=dict)
     signals: list[Signal] = field(default_factory=list)
-    verdict: Verdict = field(default_factory=lambda: Verdict("undecided"))
+    verdict: Findings = field(default_factory=lambda: Findings("undecided"))
     unreadable: list[dict[str, Any]] = field(default_factory=list)
     ranks: int = 0
     places: dict[int, tuple[str, int | None]] = field(default_factory=dict)
@@ -196,7 +196,7 @@ class _Reader:
         """The verdict on what was read."""
         self.inspector.rejects = Rejects()
         operations = self.inspector.operations()
-        findings: list[RasFindings | InspectorFindings] = []
+        findings: list[Findings] = []
         if self.polls or self.events:
             findings.append(diagnose_ras(self.polls, self.events))
         if len(operations):

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.core.gpu.telemetry.accusation import Culprit
+from scheduler.core.gpu.findings import Culprit
 
 LEAST_LINE: Final = float(np.log(1.10))  # of a row or a column
 LEAST_CELL: Final = float(np.log(1.20))

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from scheduler.core.gpu.findings import listed
+from scheduler.core.gpu.findings import Culprit, Findings, listed
 from scheduler.core.gpu.flight_recorder import COMPLETED, SCHEDULED, STARTED
 from scheduler.core.gpu.job_record import JobRecord
-from scheduler.core.gpu.telemetry.accusation import Culprit
 
 NO_COMMUNICATION: Final = "non-communication hang"
 COMMUNICATION: Final = "communication hang"
@@ -55,16 +54,7 @@ class _Waits:
     queued: set[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Hang:
-    """verdict: a syndrome, or what the program did. notes: what accuses nobody."""
-
-    verdict: str
-    accused: list[Culprit]
-    notes: list[str] = field(default_factory=list)
-
-
-def find_hang(job: JobRecord, absent: list[int]) -> Hang | None:
+def find_hang(job: JobRecord, absent: list[int]) -> Findings | None:
     """Why the job stands still, or None where it does not. absent: ranks without a dump."""
     has_states = bool((job.state >= STARTED).any())
     waits = _waits(job, has_states)
@@ -72,11 +62,11 @@ def find_hang(job: JobRecord, absent: list[int]) -> Hang | None:
     if not held and not (has_states and len(waits.place) == len(job.rank)):
         return None
     if unlike := [text for place in sorted(waits.at) if (text := _unlike(job, waits, place))]:
-        return Hang("mismatched collectives", [], unlike)
+        return Findings("mismatched collectives", [], unlike)
     culprits = sorted(set().union(*waits.awaited.values()) - held)
     stuck = [one for one in culprits if _goes_on(job, waits, one, has_states)]
     if stuck:
-        return Hang(NO_COMMUNICATION, [_accuse(job, waits, one, len(held), len(stuck)) for one in stuck])
+        return Findings(NO_COMMUNICATION, [_accuse(job, waits, one, len(held), len(stuck)) for one in stuck])
     # Those at the end of the chain wait among themselves, in operations that all of them entered.
     ends = sorted({waits.place[one] for one in culprits} or {p for p in waits.at if not waits.awaited[p]})
     among = _without_dump(job, ends, absent)
@@ -85,11 +75,11 @@ def find_hang(job: JobRecord, absent: list[int]) -> Hang | None:
         where = ", ".join(f"group {group}" for group in groups) or "a chain"
         text = f"it left no dump, and {where} waits with every other member present; {len(held)} ranks wait behind"
         sure = 0.9 if len(among) == 1 else 0.5
-        return Hang(NO_COMMUNICATION, [Culprit(rank, None, None, NO_COMMUNICATION, sure, text) for rank in among])
+        return Findings(NO_COMMUNICATION, [Culprit(rank, None, None, NO_COMMUNICATION, sure, text) for rank in among])
     if not ends:
         text = "ranks wait for each other in different collectives: the program, not a machine"
-        return Hang("deadlock", [], [text])
-    return Hang(COMMUNICATION, _between(job, waits, ends))
+        return Findings("deadlock", [], [text])
+    return Findings(COMMUNICATION, _between(job, waits, ends))
 
 
 def _waits(job: JobRecord, has_states: bool) -> _Waits:

@@ -18,8 +18,8 @@ from typing import Final
 import numpy as np
 
 from scheduler.core.gpu.clocks import Clocks
+from scheduler.core.gpu.findings import Culprit
 from scheduler.core.gpu.job_record import Floats, Ints, JobRecord
-from scheduler.core.gpu.telemetry.accusation import Culprit
 
 SLOWER: Final = 0.08  # of the peers' own time between two collectives: what is 15 % slower shows more, whatever chance
 OF_STEP: Final = 0.03  # of the time that passes in all: less is of no interest

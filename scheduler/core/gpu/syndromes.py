@@ -44,7 +44,7 @@ def diagnose(dumps: Sequence[Dump], missing: Sequence[int] = (), waited_s: float
     if waited_s is None or waited_s >= _patience_s(job):
         hang = find_hang(job, absent)
         if hang is not None:
-            return Diagnosis(hang.verdict, hang.accused, absent, notes=[*notes, *hang.notes])
+            return Diagnosis(hang.verdict, hang.accused, [*notes, *hang.notes], absent)
     speeds = Speeds()
     extremes = []
     for kinds in own_times(job, entries, begin):
@@ -53,7 +53,7 @@ def diagnose(dumps: Sequence[Dump], missing: Sequence[int] = (), waited_s: float
     accused = speeds.accused()
     if absent and not accused:
         accused = slow_without_dump(job, extremes, absent)
-    return Diagnosis("non-communication slow" if accused else "healthy", accused, absent, speeds.late, notes)
+    return Diagnosis("non-communication slow" if accused else "healthy", accused, notes, absent, speeds.late)
 
 
 def _patience_s(job: JobRecord) -> float:

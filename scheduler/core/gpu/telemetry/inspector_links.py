@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from scheduler.core.gpu.delay_matrix import delay_matrix, slow_connections
+from scheduler.core.gpu.findings import Findings
 from scheduler.core.gpu.telemetry.inspector import Operations
-from scheduler.core.gpu.telemetry.inspector_slow import InspectorFindings, point_to_point
+from scheduler.core.gpu.telemetry.inspector_slow import point_to_point
 
 
-def diagnose_messages(operations: Operations, late: Collection[int] = ()) -> InspectorFindings:
+def diagnose_messages(operations: Operations, late: Collection[int] = ()) -> Findings:
     """Ranks whose messages take long, and connections of others that do. late: ranks of the job."""
     sent = point_to_point(operations)
     host_of = {one.job_rank: one.host for one in operations.processes if one.job_rank >= 0 and one.host}
@@ -33,4 +34,4 @@ def diagnose_messages(operations: Operations, late: Collection[int] = ()) -> Ins
             host = host_of.get(one.rank) if one.rank is not None else None
             accused.append(replace(one, host=host, evidence=one.evidence + where))
     judged = "healthy" if len(matrix.source) else "undecided"
-    return InspectorFindings("communication slow" if accused else judged, accused)
+    return Findings("communication slow" if accused else judged, accused)

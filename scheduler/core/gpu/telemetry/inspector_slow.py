@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.core.gpu.telemetry.accusation import Culprit
+from scheduler.core.gpu.findings import Culprit, Findings
 from scheduler.core.gpu.telemetry.inspector import Operations
 
 FEWEST: Final = 10
@@ -38,15 +38,6 @@ DEVIATION: Final = 1.4826
 SLOWER: Final = math.log(1.20)
 MEDIAN_ERROR: Final = 1.2533
 INHERITED: Final = 0.5
-
-
-@dataclass(slots=True)
-class InspectorFindings:
-    """verdict: a syndrome, `healthy`, or `undecided` where operations are too few. notes: what accuses nobody."""
-
-    verdict: str
-    accused: list[Culprit] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +67,7 @@ class _Steps:
     start_s: NDArray[np.float64]
 
 
-def diagnose_operations(operations: Operations) -> InspectorFindings:
+def diagnose_operations(operations: Operations) -> Findings:
     """Ranks that the others wait for, and communicators slower than they were."""
     notes: list[str] = []
     if operations.dropped:
@@ -103,7 +94,7 @@ def diagnose_operations(operations: Operations) -> InspectorFindings:
                 f"of {FEWEST_RANKS}"
             )
     order = sorted(accused, key=lambda one: (one.rank if one.rank is not None else -1, one.host or ""))
-    return InspectorFindings(verdict, order, [*notes, *slow])
+    return Findings(verdict, order, [*notes, *slow])
 
 
 def point_to_point(operations: Operations) -> PointToPoint:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from scheduler.core.gpu.telemetry.accusation import Culprit
+from scheduler.core.gpu.findings import Culprit, Findings
 from scheduler.core.gpu.telemetry.ras import RasCommunicator, RasEvent, RasPoll, RasRank
 
 FEWEST_S: Final = 1.0
@@ -23,15 +23,6 @@ IDLE_S: Final = 60.0
 NAMED: Final = 8
 
 Process = tuple[str, int]
-
-
-@dataclass(slots=True)
-class RasFindings:
-    """verdict: a syndrome, `healthy`, or `undecided` where polls are too few. notes: what accuses nobody."""
-
-    verdict: str
-    accused: list[Culprit] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +35,9 @@ class _Behind:
     furthest: int
 
 
-def diagnose_ras(polls: Sequence[RasPoll], events: Sequence[RasEvent] = ()) -> RasFindings:
+def diagnose_ras(polls: Sequence[RasPoll], events: Sequence[RasEvent] = ()) -> Findings:
     """What the last two polls that differ in time show, and who died."""
-    findings = RasFindings("healthy" if polls else "undecided")
+    findings = Findings("healthy" if polls else "undecided")
     ordered = sorted(polls, key=lambda poll: poll.time_s)  # stable: polls without a time stay in their order
     gone = _gone(ordered, events, findings.notes)
     job_rank = _job_ranks(ordered)
@@ -124,7 +115,7 @@ def _gone(polls: Sequence[RasPoll], events: Sequence[RasEvent], notes: list[str]
 
 
 def _hang(
-    before: RasPoll, last: RasPoll, gone: set[Process], job_rank: dict[Process, int], findings: RasFindings
+    before: RasPoll, last: RasPoll, gone: set[Process], job_rank: dict[Process, int], findings: Findings
 ) -> None:
     """Accuse who is behind in a communicator that stands still, and waits nowhere itself."""
     span_s = last.time_s - before.time_s

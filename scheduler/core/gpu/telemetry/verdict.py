@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
+from scheduler.core.gpu.findings import Culprit, Findings
 from scheduler.core.gpu.health import open_signals
 from scheduler.core.gpu.signals import Signal, severity_rank
-from scheduler.core.gpu.telemetry.accusation import Culprit
-from scheduler.core.gpu.telemetry.inspector_slow import InspectorFindings
-from scheduler.core.gpu.telemetry.ras_hang import RasFindings
 
 RECENT_S: Final = 86_400.0
 ORDER: Final = (
@@ -26,15 +24,6 @@ ORDER: Final = (
 """Of two verdicts the earlier holds."""
 FATAL_CONFIDENCE: Final = 0.9
 NAMED: Final = 8
-
-
-@dataclass(slots=True)
-class Verdict:
-    """verdict: one of ORDER. notes: what accuses nobody."""
-
-    verdict: str
-    accused: list[Culprit] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +37,11 @@ class SeenSignal:
 
 def judge(
     signals: Sequence[Signal],
-    findings: Iterable[RasFindings | InspectorFindings] = (),
+    findings: Iterable[Findings] = (),
     rank_at: Mapping[tuple[str, int], int] | None = None,
-) -> Verdict:
+) -> Findings:
     """What the signals and the findings say together. rank_at: rank in the job by host and GPU, where it is known."""
-    out = Verdict("undecided")
+    out = Findings("undecided")
     for one in findings:
         out.verdict = min(out.verdict, one.verdict, key=ORDER.index)
         out.accused = merge(out.accused, one.accused)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from scheduler.core.gpu.findings import Findings
 from scheduler.core.gpu.telemetry.inspector import InspectorReader, Operations
-from scheduler.core.gpu.telemetry.inspector_slow import InspectorFindings, diagnose_operations, point_to_point
+from scheduler.core.gpu.telemetry.inspector_slow import diagnose_operations, point_to_point
 from tests.scheduler.core.gpu.telemetry.samples import T0_US, inspector_line
 
 
@@ -46,7 +47,7 @@ def read(*jobs: Iterator[bytes]) -> Operations:
     return reader.operations()
 
 
-def found(*jobs: Iterator[bytes]) -> InspectorFindings:
+def found(*jobs: Iterator[bytes]) -> Findings:
     return diagnose_operations(read(*jobs))
 
 

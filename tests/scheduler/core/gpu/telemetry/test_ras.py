@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.gpu.findings import Findings
 from scheduler.core.gpu.telemetry.ras import read_ras
-from scheduler.core.gpu.telemetry.ras_hang import RasFindings, diagnose_ras
+from scheduler.core.gpu.telemetry.ras_hang import diagnose_ras
 from scheduler.core.gpu.telemetry.rejects import Rejects
 from tests.scheduler.core.gpu.telemetry.samples import ras_event, ras_status
 
 
-def read(*documents: Any, indent: int | None = 1) -> tuple[RasFindings, Rejects]:
+def read(*documents: Any, indent: int | None = 1) -> tuple[Findings, Rejects]:
     rejects = Rejects()
     polls, events = read_ras("\n".join(json.dumps(one, indent=indent) for one in documents), rejects)
     return diagnose_ras(polls, events), rejects

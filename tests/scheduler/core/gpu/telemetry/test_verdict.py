@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scheduler.core.gpu.findings import Culprit, Findings
 from scheduler.core.gpu.signals import Signal
-from scheduler.core.gpu.telemetry.accusation import Culprit
-from scheduler.core.gpu.telemetry.inspector_slow import InspectorFindings
-from scheduler.core.gpu.telemetry.ras_hang import RasFindings
 from scheduler.core.gpu.telemetry.verdict import judge, merge, seen_signals
 
 
@@ -51,7 +49,7 @@ def test_what_is_over_or_old_accuses_nobody() -> None:
 
 
 def test_a_hang_with_a_broken_gpu_is_one_accusation() -> None:
-    found = judge([a_signal()], [RasFindings("non-communication hang", [a_culprit()])])
+    found = judge([a_signal()], [Findings("non-communication hang", [a_culprit()])])
     assert found.verdict == "non-communication hang"
     (one,) = found.accused
     assert (one.rank, one.syndrome) == (3, "non-communication hang")
@@ -60,7 +58,7 @@ def test_a_hang_with_a_broken_gpu_is_one_accusation() -> None:
 
 
 def test_a_fault_of_another_gpu_stays_apart() -> None:
-    found = judge([a_signal(gpu=4)], [RasFindings("non-communication hang", [a_culprit()])])
+    found = judge([a_signal(gpu=4)], [Findings("non-communication hang", [a_culprit()])])
     assert [(one.rank, one.gpu) for one in found.accused] == [(3, 3), (None, 4)]
 
 
@@ -75,9 +73,9 @@ def test_places_that_are_known_in_part_are_one() -> None:
 
 
 def test_the_graver_verdict_holds() -> None:
-    slow, hang = InspectorFindings("communication slow"), RasFindings("communication hang")
+    slow, hang = Findings("communication slow"), Findings("communication hang")
     assert judge([], [slow, hang]).verdict == "communication hang"
-    assert judge([], [InspectorFindings("healthy"), RasFindings("undecided")]).verdict == "undecided"
+    assert judge([], [Findings("healthy"), Findings("undecided")]).verdict == "undecided"
     assert judge([]).verdict == "undecided"
 
 
