@@ -84,10 +84,12 @@ def _node_hours(name: str) -> float:
 def run_part(folder: Path, name: str, at: int) -> None:
     """Run EACH_PART cases and keep the sums."""
     count, case = CASES[name]
-    outcomes = [case(FIRST_SEED + n) for n in range(at, min(at + EACH_PART, count))]
+    seeds = range(FIRST_SEED + at, FIRST_SEED + min(at + EACH_PART, count))
+    outcomes = [case(seed) for seed in seeds]
     sums: dict[str, Any] = {"cases": len(outcomes), "exact": sum(one.is_exact for one in outcomes)}
     sums |= {key: _sum(outcomes, key) for key in ("culprits", "right", "wrong")}
-    sums["samples"] = [f"seed {FIRST_SEED + at + n}: {one.sample}" for n, one in enumerate(outcomes) if not one.is_exact][:3]
+    missed = [(seed, one.sample) for seed, one in zip(seeds, outcomes, strict=True) if not one.is_exact]
+    sums["samples"] = [f"seed {seed}: {sample}" for seed, sample in missed[:3]]
     _file(folder, name, at).write_text(json.dumps(sums))
 
 
