@@ -124,6 +124,33 @@ TABLES: dict[str, dict[str, str]] = {
     "faults": {
         "start_us": "i64", "end_us": "i64?", "node": "str", "level": "str?", "cause": "str?", "detail": "str?",
     },
+    # Serverless. One row per function, sorted by its number. name: the publisher's, unique together with app,
+    # owner and region. triggers: "timer|http", in the source's words; trigger: the one group it counts in. memory_mib:
+    # measured, mean per pod; cpu_milli and limit_mib: what a pod of it may use. duration_us, max_duration_us: of one
+    # execution, a cold start not included.
+    "functions": {
+        "function": "i32", "name": "str", "app": "str?", "owner": "str?", "region": "str?", "runtime": "str?",
+        "trigger": "str?", "triggers": "str?", "cpu_milli": "i64?", "limit_mib": "i64?", "memory_mib": "f64?",
+        "duration_us": "i64?", "max_duration_us": "i64?", "pool": "str?", "concurrency": "i32?",
+    },
+    # Sorted by (start_us, function). `count` invocations began in [start_us, start_us + window_us); window_us 0: one
+    # event, at start_us. duration_us: the mean of these executions, where the source has it.
+    "invocations": {
+        "start_us": "i64", "window_us": "i64", "function": "i32", "count": "i64", "duration_us": "i64?", "pod": "str?",
+        "cpu_milli": "i64?", "memory_mib": "f64?",
+    },
+    # Sorted by time_us. The four components add up to total_us, to rounding.
+    "cold_starts": {
+        "time_us": "i64", "function": "i32", "cluster": "i32?", "pool": "str?", "pod": "str?", "cpu_milli": "i64?",
+        "memory_mib": "i64?", "total_us": "i64", "pod_allocation_us": "i64?", "deploy_code_us": "i64?",
+        "deploy_dependency_us": "i64?", "scheduling_us": "i64?", "request": "str?",
+    },
+    # What a platform published already summed up, by window: per function, or per region where function is NULL.
+    # metric: the published name; quantile: 0 to 1, NULL for a count or a mean.
+    "series": {
+        "time_us": "i64", "window_us": "i64", "region": "str?", "function": "i32?", "metric": "str", "quantile": "f64?",
+        "value": "f64",
+    },
     # Row numbers are 1-based physical rows of the file, its header included where it has one.
     "rejected": {"file": "str", "row": "i64", "reason": "str", "line": "str"},
 }  # fmt: skip
