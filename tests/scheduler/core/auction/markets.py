@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scheduler.core.auction.market import UNPLACED, Market, bid_of, broken_rules
+from scheduler.core.auction.market import UNPLACED, Market, Outcome, bid_of, broken_rules
 
 
 def a_market(
@@ -51,9 +51,10 @@ def random_market(
     gangs: bool = False,
     tenants: int = 3,
 ) -> Market:
-    """A contended market; some nodes too small, some offers missing, some bids equal or nothing."""
+    """A contended market; some nodes too small, some offers missing, bids equal or nothing. A gang has one tenant."""
     owner = rng.integers(tenants, size=requests)
     group = rng.integers(3, size=requests) if gangs else np.full(requests, -1)
+    owner = np.where(group > 0, group % tenants, owner)
     return a_market(
         {f"node-{n}": rng.integers(0, 8, resources).tolist() for n in range(nodes)},
         {
@@ -71,13 +72,19 @@ def random_market(
 
 def best_by_trying_all(market: Market) -> float:
     """The most any allocation is worth. For at most some ten thousand combinations."""
+    return solve_by_trying_all(market).welfare
+
+
+def solve_by_trying_all(market: Market) -> Outcome:
+    """The first best allocation, without prices. For at most some ten thousand combinations."""
     choices = [
         [UNPLACED, *market.node[market.first[j] : market.first[j + 1]].tolist()] for j in range(len(market.requests))
     ]
-    best = 0.0
+    best, best_at = 0.0, np.full(len(market.requests), UNPLACED, np.int32)
     for combination in itertools.product(*choices):
         at = np.array(combination, np.int32)
         worth = float(bid_of(market, at).sum())
         if worth > best and not broken_rules(market, at):
-            best = worth
-    return best
+            best, best_at = worth, at
+    nodes, resources = market.room.shape
+    return Outcome(best_at, best, best, np.zeros(nodes), np.zeros((nodes, resources)), "optimal")
