@@ -1,0 +1,59 @@
+"""How good an allocation is, whichever rule made it: one set of figures for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scheduler.core.auction.market import UNPLACED, Floats, Market, bid_of
+from scheduler.core.columns import Codes
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Figures of one allocation.
+
+    efficiency: value won over the number of requests (eq 16 of MOHAF), in units of `scale`. satisfaction: share of the
+    requests placed. welfare: value won. placed: by resource, the share of all that is asked for. jain_requests: Jain's
+    index of the value won, over all requests. jain_tenants: of the value won per request of a tenant, over tenants.
+    least_tenant: the smallest share of a tenant's requests that is placed.
+    """
+
+    efficiency: float
+    satisfaction: float
+    welfare: float
+    placed: dict[str, float]
+    jain_requests: float
+    jain_tenants: float
+    least_tenant: float
+
+
+def score(market: Market, at: Codes, scale: float = 1.0) -> Scores:
+    """The figures of an allocation of this round; zeros for a round without requests.
+
+    scale: what a value is divided by in the efficiency, as the highest bid where bids are money.
+    Raises StowageInputError if a request stands on a node for which it made no offer.
+    """
+    won, is_placed = bid_of(market, at), at != UNPLACED
+    count = max(len(won), 1)
+    of_tenant = np.bincount(market.tenant, minlength=len(market.tenants))
+    asked = market.demand.sum(axis=0)
+    given = market.demand[is_placed].sum(axis=0)
+    share = np.bincount(market.tenant, is_placed, len(of_tenant))[of_tenant > 0] / of_tenant[of_tenant > 0]
+    value = np.bincount(market.tenant, won, len(of_tenant))[of_tenant > 0] / of_tenant[of_tenant > 0]
+    return Scores(
+        efficiency=float(won.sum()) / scale / count,
+        satisfaction=int(is_placed.sum()) / count,
+        welfare=float(won.sum()),
+        placed={r: float(given[i] / asked[i]) for i, r in enumerate(market.resources) if asked[i]},
+        jain_requests=jain(won),
+        jain_tenants=jain(value),
+        least_tenant=float(share.min(initial=1.0)) if len(share) else 0.0,
+    )
+
+
+def jain(amounts: Floats) -> float:
+    """Jain's fairness index, (sum x)^2 / (n sum x^2): 1 when all are equal, 1/n when one has all; 0 of nothing."""
+    squares = float((amounts**2).sum())
+    return float(amounts.sum()) ** 2 / (len(amounts) * squares) if squares > 0 else 0.0
