@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduler.core.auction.market import UNPLACED, Floats, Market, bid_of
+from scheduler.core.auction.fairness import jain, minimum_share, per_tenant
+from scheduler.core.auction.market import UNPLACED, Market, bid_of
 from scheduler.core.columns import Codes
 
 
@@ -30,30 +31,22 @@ class Scores:
 
 
 def score(market: Market, at: Codes, scale: float = 1.0) -> Scores:
-    """The figures of an allocation of this round; zeros for a round without requests.
+    """The figures of an allocation of this round; efficiency and satisfaction are 0 in a round without requests.
 
     scale: what a value is divided by in the efficiency, as the highest bid where bids are money.
     Raises StowageInputError if a request stands on a node for which it made no offer.
     """
     won, is_placed = bid_of(market, at), at != UNPLACED
     count = max(len(won), 1)
-    of_tenant = np.bincount(market.tenant, minlength=len(market.tenants))
-    asked = market.demand.sum(axis=0)
-    given = market.demand[is_placed].sum(axis=0)
-    share = np.bincount(market.tenant, is_placed, len(of_tenant))[of_tenant > 0] / of_tenant[of_tenant > 0]
-    value = np.bincount(market.tenant, won, len(of_tenant))[of_tenant > 0] / of_tenant[of_tenant > 0]
+    asked, given = market.demand.sum(axis=0), market.demand[is_placed].sum(axis=0)
+    requests = np.bincount(market.tenant, minlength=len(market.tenants))
+    bidders = requests > 0
     return Scores(
         efficiency=float(won.sum()) / scale / count,
         satisfaction=int(is_placed.sum()) / count,
         welfare=float(won.sum()),
-        placed={r: float(given[i] / asked[i]) for i, r in enumerate(market.resources) if asked[i]},
+        placed={name: float(given[r] / asked[r]) for r, name in enumerate(market.resources) if asked[r]},
         jain_requests=jain(won),
-        jain_tenants=jain(value),
-        least_tenant=float(share.min(initial=1.0)) if len(share) else 0.0,
+        jain_tenants=jain(per_tenant(market, won)[bidders] / requests[bidders]),
+        least_tenant=minimum_share(per_tenant(market, is_placed.astype(np.int64)), requests),
     )
-
-
-def jain(amounts: Floats) -> float:
-    """Jain's fairness index, (sum x)^2 / (n sum x^2): 1 when all are equal, 1/n when one has all; 0 of nothing."""
-    squares = float((amounts**2).sum())
-    return float(amounts.sum()) ** 2 / (len(amounts) * squares) if squares > 0 else 0.0

@@ -16,7 +16,7 @@ from scheduler.core.auction.baselines import (
     random_order,
 )
 from scheduler.core.auction.market import UNPLACED, broken_rules
-from scheduler.core.auction.scores import jain, score
+from scheduler.core.auction.scores import score
 from scheduler.core.auction.terms import Terms, terms_of
 from scheduler.core.errors import StowageInputError
 from scheduler.core.policies.kube_default import score as score_of_policy
@@ -130,16 +130,10 @@ def test_scores_are_those_worked_out_by_hand():
     assert found.least_tenant == 0.0
 
 
-def test_an_empty_round_scores_nothing():
-    market = a_market({"a": [4]}, {})
-    found = score(market, np.zeros(0, np.int32))
-    assert (found.efficiency, found.satisfaction, found.jain_tenants, found.least_tenant) == (0.0, 0.0, 0.0, 0.0)
-
-
-def test_jain_is_one_for_equals_and_a_share_for_one_alone():
-    assert jain(np.array([2.0, 2.0, 2.0])) == pytest.approx(1.0)
-    assert jain(np.array([5.0, 0.0, 0.0, 0.0])) == pytest.approx(0.25)
-    assert jain(np.zeros(3)) == 0.0
+def test_an_empty_round_scores_nothing_and_treats_all_alike():
+    found = score(a_market({"a": [4]}, {}), np.zeros(0, np.int32))
+    assert (found.efficiency, found.satisfaction, found.welfare, found.placed) == (0.0, 0.0, 0.0, {})
+    assert (found.jain_requests, found.jain_tenants, found.least_tenant) == (1.0, 1.0, 1.0)
 
 
 def test_terms_refuse_what_is_no_amount():
