@@ -1,0 +1,139 @@
+"""Nodes shared by several requests and several resources, gangs whole: who wins, at which prices, how good that is.
+
+The LP relaxation's duals are the prices of a unit of each resource of each node (`shared_prices`); they bound every
+allocation, over nodes not listed too. An allocation is rounded from them and improved by counted moves
+(`shared_search`), then CP-SAT works where the bound leaves most to be gained, or on the whole market where it is small
+(`shared_exact`): there it proves the optimum, whatever the LP's bound says.
+
+Room is first cut down to what sums of demands can reach. `Outcome.bound` is the least of the LP's bound in that room
+and CP-SAT's; the prices are always those of the LP, so `dual_bound(market, ...)` with the room as it was may be a
+little more.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.core.auction.market import UNPLACED, Market, Outcome, bid_of
+from scheduler.core.auction.shared_exact import Question, solve_exact
+from scheduler.core.auction.shared_prices import Dual
+from scheduler.core.auction.shared_round import SharedRound, make_round
+from scheduler.core.auction.shared_search import Allocation
+from scheduler.core.columns import Codes
+
+TINY = 400  # offers: always solved to the end
+SMALL = 3_000  # offers: the exact solver sees the whole market
+PASS_WORK = 40_000_000  # offers looked at by the descents, at most
+STEPS_PER_REQUEST = 60
+CLOSED = 1e-9  # of the bound: a gap of rounding
+WORTH_A_TRY = 1e-6
+
+
+def solve_shared(market: Market, *, seed: int = 0, effort: float = 1.0, start: Outcome | None = None) -> Outcome:
+    """Winners, unit prices and bound of a market whose nodes are shared.
+
+    effort: multiples of the usual work, counted and not timed; 0 rounds the prices and stops there. Up to TINY offers
+    the answer is optimal whatever the effort. start: the outcome of a market of the same nodes and resources, whose
+    prices and allocation are begun with. Raises ValueError for an exclusive market, or a start of another shape.
+    """
+    if market.exclusive:
+        raise ValueError("the nodes of this market are not shared: see solve_assignment")
+    if start is not None and start.unit_price.shape != market.room.shape:
+        raise ValueError(f"the start has prices of shape {start.unit_price.shape}, the market has {market.room.shape}")
+    made = make_round(market)
+    first_price = np.zeros(made.room.shape) if start is None else start.unit_price * made.unit
+    dual = Dual(made, np.ascontiguousarray(first_price))
+    search = _Search(made, dual, seed)
+    search.find_prices(effort, warm=start is not None)
+    search.allocate(effort)
+    if len(made.value) <= TINY:
+        search.prove(np.inf)
+    elif len(made.value) <= SMALL and effort > 0:
+        search.prove(effort)
+    at = search.best
+    welfare = float(bid_of(market, at).sum())
+    bound = max(search.bound, welfare)
+    verdict = "optimal" if bound - welfare <= CLOSED * max(bound, 1.0) else "feasible"
+    return Outcome(
+        at=at,
+        welfare=welfare,
+        bound=bound,
+        node_price=np.zeros(len(market.nodes)),
+        unit_price=dual.price / made.unit,
+        verdict="optimal" if verdict == "optimal" else "feasible",
+        steps=dual.passes * len(made.value) + search.steps,
+    )
+
+
+class _Search:
+    """One solve: the best allocation so far, and the least bound."""
+
+    def __init__(self, made: SharedRound, dual: Dual, seed: int) -> None:
+        self.made = made
+        self.dual = dual
+        self.seed = seed
+        self.best: Codes = np.full(len(made.demand), UNPLACED, np.int32)
+        self.welfare = 0.0
+        self.proven_bound = np.inf
+        self.steps = 0
+
+    @property
+    def bound(self) -> float:
+        return min(self.dual.bound, self.proven_bound)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.bound - self.welfare <= CLOSED * max(self.bound, 1.0)
+
+    def find_prices(self, effort: float, warm: bool) -> None:
+        """Descend the dual."""
+        if self.is_closed:
+            return
+        passes = int(np.clip(PASS_WORK * effort / max(len(self.made.value), 1), 20, 400))
+        if not warm:
+            self.dual.level()
+        self.dual.smooth(passes // 3 if warm else passes)
+
+    def allocate(self, effort: float) -> None:
+        """Round the prices, and improve what comes out."""
+        if len(self.made.value) == 0:
+            return
+        allocation = Allocation(self.made, self.dual.price)
+        self.dual.look(self.dual.price, np.empty_like(self.dual.price))
+        allocation.round_prices(self.dual)
+        self._take(allocation)
+        self.dual.polish(20, self.welfare, 0.3)
+        steps = int(STEPS_PER_REQUEST * effort * len(self.made.demand))
+        if steps and not self.is_closed:
+            allocation.improve(steps, self.seed)
+            self.steps += steps
+            self._take(allocation)
+
+    def _take(self, allocation: Allocation) -> None:
+        if allocation.welfare > self.welfare:
+            self.best, self.welfare = allocation.rows(), allocation.welfare
+
+    def prove(self, work: float) -> None:
+        """Give the whole market to the exact solver."""
+        made = self.made
+        if self.is_closed:
+            return
+        listed = np.flatnonzero(np.diff(made.first)).astype(np.int32)
+        of = np.repeat(np.arange(len(listed)), np.diff(made.first)[listed])
+        stay = np.zeros(len(listed), np.int64)
+        now = self.best[listed]
+        question = Question(made, listed, np.arange(len(made.value)), of, made.room, now, stay)
+        answer = solve_exact(question, work, self.seed)
+        at = np.full(len(made.demand), UNPLACED, np.int32)
+        at[listed] = answer.at
+        self._consider(at)
+        if not made.unlisted.any():
+            self.proven_bound = min(self.proven_bound, answer.bound)
+            if answer.proven:
+                self.proven_bound = self.welfare
+
+    def _consider(self, at: Codes) -> None:
+        request = self.made.request()
+        welfare = float(self.made.value[at[request] == self.made.node].sum())
+        if welfare > self.welfare:
+            self.best, self.welfare = at, welfare
