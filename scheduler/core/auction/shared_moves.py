@@ -55,7 +55,10 @@ def next_random(state: np.uint64) -> np.uint64:
 @compiled
 def fits(b: Board, j: int, n: int) -> bool:
     """Whether request j fits in what is free on node n."""
-    return all(b.demand[j, r] <= b.free[n, r] for r in range(b.free.shape[1]))
+    for r in range(b.free.shape[1]):  # noqa: SIM110 (numba compiles no generator)
+        if b.demand[j, r] > b.free[n, r]:
+            return False
+    return True
 
 
 @compiled
