@@ -64,12 +64,20 @@ def check(
 
 @app.command()
 def synth(
-    format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011, or infinitehbd (faults of servers)."),
+    format_name: str = typer.Argument(
+        ..., metavar="FORMAT", help="google2011, infinitehbd (faults of servers) or huawei2025 (serverless)."
+    ),
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the published layout, to be made."),
-    machines: int = typer.Option(..., "--machines", help="Machines at the start; those published have 12,477 and 400."),
-    days: float = typer.Option(..., "--days", help="Length; those published have 29 and 345 days."),
+    machines: int | None = typer.Option(
+        None, "--machines", help="Machines at the start; google2011 has 12,477 and infinitehbd 400."
+    ),
+    days: float = typer.Option(..., "--days", help="Length; those published have 29, 345 and 31 days."),
     seed: int = typer.Option(0, "--seed", help="The same seed gives the same files."),
-    usage: float = typer.Option(0.0, "--usage", help="Share of tasks that get task_usage rows."),
+    usage: float = typer.Option(0.0, "--usage", help="Share of tasks that get task_usage rows (google2011)."),
+    scale: float = typer.Option(1.0, "--scale", help="Share of the functions and cold starts (huawei2025)."),
+    like: Path | None = typer.Option(
+        None, "--like", metavar="DIR", help="Take the published cold starts per minute from there (huawei2025)."
+    ),
     threads: int | None = typer.Option(None, "--threads", min=1, help="Writers [default: all cores, at most 4]."),
     force: bool = typer.Option(False, "--force", help="Replace the synthetic trace that is there."),
     as_json: bool = AS_JSON,
@@ -81,21 +89,12 @@ def synth(
     import time
 
     from traces.report import print_synth, show_progress
-    from traces.synth import synthesise
+    from traces.synth import Wish, synthesise
 
     start = time.monotonic()
+    wish = Wish(format_name, days, machines, seed, usage, scale, like)
     with show_progress() as progress:
-        rows = synthesise(
-            out,
-            format_name=format_name,
-            machines=machines,
-            days=days,
-            seed=seed,
-            usage=usage,
-            threads=threads,
-            force=force,
-            progress=progress,
-        )
+        rows = synthesise(out, wish, threads=threads, force=force, progress=progress)
     print_synth(rows, time.monotonic() - start, out, as_json)
 
 

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from traces.cli import app
-from traces.synth import SynthError, synthesise, write
+from traces.synth import SynthError, Wish, synthesise, write
 from traces.synth.text import decimal
 
 SMALL_DAYS = 0.5
@@ -25,11 +25,15 @@ SUBMIT, SCHEDULE, EVICT, FAIL, FINISH, KILL = range(6)
 TIER = "CASE WHEN priority <= 1 THEN 'free' WHEN priority <= 8 THEN 'middle' WHEN priority <= 10 THEN 'production' END"
 
 
+def a_cell(machines: int, days: float, seed: int = 0, usage: float = 0.0) -> Wish:
+    return Wish("google2011", days, machines, seed, usage)
+
+
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A thousand machines for half a day, to read row by row."""
     folder = tmp_path_factory.mktemp("synth") / "cell"
-    synthesise(folder, machines=1000, days=SMALL_DAYS, seed=7)
+    synthesise(folder, a_cell(machines=1000, days=SMALL_DAYS, seed=7))
     return folder
 
 
@@ -37,7 +41,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def db(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
     """Four thousand machines for half a day, and `attempts`: one row per SUBMIT with what followed it."""
     cell = tmp_path_factory.mktemp("synth") / "large"
-    synthesise(cell, machines=MACHINES, days=DAYS, seed=7)
+    synthesise(cell, a_cell(machines=MACHINES, days=DAYS, seed=7))
     con = duckdb.connect()
     con.execute("SET threads = 2")
     con.execute(
@@ -282,7 +286,7 @@ def test_ends_and_load_have_the_published_shares(db: duckdb.DuckDBPyConnection) 
 def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(tmp_path: Path) -> None:
     one, two, other = (tmp_path / name for name in ("one", "two", "other"))
     for folder, threads, seed in ((one, 1, 3), (two, 3, 3), (other, 2, 4)):
-        synthesise(folder, machines=40, days=0.2, seed=seed, usage=0.2, threads=threads)
+        synthesise(folder, a_cell(machines=40, days=0.2, seed=seed, usage=0.2), threads=threads)
     files = [path.relative_to(one) for path in one.rglob("*") if path.is_file()]
     assert len(files) == 4 * 4 + 2 + 2
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in files)
@@ -291,13 +295,13 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(tmp_path: P
 
 @pytest.mark.parametrize(("machines", "days"), [(1, 0.01), (10, 0.05), (3, 1.0)])
 def test_small_cells_work(tmp_path: Path, machines: int, days: float) -> None:
-    rows = synthesise(tmp_path / "small", machines=machines, days=days, seed=1)
+    rows = synthesise(tmp_path / "small", a_cell(machines=machines, days=days, seed=1))
     assert rows["machine_events"] >= machines
     assert rows["task_events"] > 0
 
 
 def test_usage_covers_running_tasks(tmp_path: Path) -> None:
-    synthesise(tmp_path / "cell", machines=20, days=0.1, seed=1, usage=1.0)
+    synthesise(tmp_path / "cell", a_cell(machines=20, days=0.1, seed=1, usage=1.0))
     rows = list(read_rows(tmp_path / "cell", "task_usage"))
     assert all(len(row) == 20 for row in rows)
     assert all(0 < int(row[1]) - int(row[0]) <= 300_000_000 for row in rows)
@@ -316,34 +320,41 @@ def test_usage_covers_running_tasks(tmp_path: Path) -> None:
         ({"usage": 1.5}, "usage is a share"),
         ({"seed": -1}, "seed must be"),
         ({"format_name": "google1999"}, "known are: google2011"),
+        ({"machines": None}, "--machines is missing"),
+        ({"scale": 0.5}, "takes neither scale nor like"),
+        ({"format_name": "huawei2025"}, "has no machines"),
+        ({"format_name": "huawei2025", "machines": None, "days": 1.5}, "whole days"),
+        ({"format_name": "huawei2025", "machines": None, "days": 32}, "at most 31"),
+        ({"format_name": "huawei2025", "machines": None, "days": 1, "scale": 0.0}, "share of the published trace"),
+        ({"format_name": "huawei2025", "machines": None, "days": 1, "like": Path("nowhere")}, "not a folder"),
     ],
 )
 def test_impossible_wishes_are_refused(tmp_path: Path, wish: dict[str, object], message: str) -> None:
-    arguments: dict[str, object] = {"machines": 10, "days": 0.01, **wish}
+    arguments: dict[str, object] = {"format_name": "google2011", "machines": 10, "days": 0.01, **wish}
     with pytest.raises(SynthError, match=message) as caught:
-        synthesise(tmp_path / "out", **arguments)  # type: ignore[arg-type]
+        synthesise(tmp_path / "out", Wish(**arguments))  # type: ignore[arg-type]
     assert caught.value.exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 
 def test_existing_folders_are_safe(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    synthesise(out, machines=2, days=0.01)
+    synthesise(out, a_cell(machines=2, days=0.01))
     with pytest.raises(SynthError, match="--force replaces it"):
-        synthesise(out, machines=3, days=0.01)
-    synthesise(out, machines=3, days=0.01, force=True)
+        synthesise(out, a_cell(machines=3, days=0.01))
+    synthesise(out, a_cell(machines=3, days=0.01), force=True)
     assert json.loads((out / "synth.json").read_text())["machines"] == 3
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("precious")
     with pytest.raises(SynthError, match="not a synthetic trace"):
-        synthesise(mine, machines=3, days=0.01, force=True)
+        synthesise(mine, a_cell(machines=3, days=0.01), force=True)
 
 
 def test_without_the_fast_compressor_the_rows_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synthesise(tmp_path / "fast", machines=5, days=0.05, seed=2)
+    synthesise(tmp_path / "fast", a_cell(machines=5, days=0.05, seed=2))
     monkeypatch.setattr(write, "_fast", zlib)
-    synthesise(tmp_path / "slow", machines=5, days=0.05, seed=2)
+    synthesise(tmp_path / "slow", a_cell(machines=5, days=0.05, seed=2))
     for table in ("task_events", "job_events", "task_constraints", "machine_events", "machine_attributes"):
         assert list(read_rows(tmp_path / "fast", table)) == list(read_rows(tmp_path / "slow", table))
 
@@ -352,7 +363,7 @@ def test_a_killed_run_leaves_nothing_that_stops_the_next(tmp_path: Path) -> None
     """What a kill leaves is the folder under its working name; nothing stands under the final one."""
     (tmp_path / "out.partial" / "task_events").mkdir(parents=True)
     (tmp_path / "out.partial" / "task_events" / "part-00000-of-00009.csv.gz").write_bytes(b"half")
-    synthesise(tmp_path / "out", machines=2, days=0.01)
+    synthesise(tmp_path / "out", a_cell(machines=2, days=0.01))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert len(list((tmp_path / "out" / "task_events").iterdir())) == 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from traces.importer import import_trace
 from traces.schema import open_trace
-from traces.synth import SynthError, synthesise
+from traces.synth import SynthError, Wish, synthesise
 from traces.synth.faults import draw_faults
 
 DAYS = 345.0
@@ -54,7 +54,7 @@ def test_faults_of_a_node_do_not_overlap_and_do_not_depend_on_the_other_nodes() 
 
 def test_the_file_imports_as_the_published_one_and_repeats_itself(tmp_path: Path) -> None:
     for name in ("raw", "again"):
-        synthesise(tmp_path / name, format_name="infinitehbd", machines=50, days=300, seed=3)
+        synthesise(tmp_path / name, Wish("infinitehbd", 300, 50, seed=3))
     assert (tmp_path / "raw/fault_trace.json").read_bytes() == (tmp_path / "again/fault_trace.json").read_bytes()
     report = import_trace("infinitehbd", [tmp_path / "raw"], tmp_path / "trace")
     faults = draw_faults(50, 300 * 24.0, 3)
@@ -68,6 +68,6 @@ def test_the_file_imports_as_the_published_one_and_repeats_itself(tmp_path: Path
 
 def test_impossible_wishes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SynthError, match="takes no usage"):
-        synthesise(tmp_path / "raw", format_name="infinitehbd", machines=5, days=3, usage=0.5)
+        synthesise(tmp_path / "raw", Wish("infinitehbd", 3, 5, usage=0.5))
     with pytest.raises(SynthError, match="machines must be"):
-        synthesise(tmp_path / "raw", format_name="infinitehbd", machines=0, days=3)
+        synthesise(tmp_path / "raw", Wish("infinitehbd", 3, 0))

@@ -1,4 +1,5 @@
-"""Write a synthetic trace in a published format: Google's ClusterData 2011 v2, or faults of servers (see `faults`).
+"""Write a synthetic trace in a published format: Google's ClusterData 2011 v2, faults of servers (see `faults`), or
+Huawei's serverless release (see `huawei`).
 
 Google's files look like the published ones (folders, part names, columns, 4-digit decimals, snapshot at time 0, first
 event after 600 s), the statistics come from `calibration`, and the schedule is a real one: tasks run only on machines
@@ -21,9 +22,10 @@ import shutil
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-FORMATS = ("google2011", "infinitehbd")
+FORMATS = ("google2011", "huawei2025", "infinitehbd")
 MOST_MACHINES, MOST_DAYS = 200_000, 366.0
 
 
@@ -33,36 +35,75 @@ class SynthError(ValueError):
     exit_code = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for. machines: of google2011 and infinitehbd. usage: share of tasks that get task_usage rows, one
+    per 5 minutes (google2011). scale: share of the published functions and cold starts; like: folder with the published
+    numbers of cold starts, which are then met exactly where scale is 1 (huawei2025).
+    """
+
+    format_name: str
+    days: float
+    machines: int | None = None
+    seed: int = 0
+    usage: float = 0.0
+    scale: float = 1.0
+    like: Path | None = None
+
+    def faults(self) -> list[str]:
+        """Every bound that the wish breaks."""
+        serverless = self.format_name == "huawei2025"
+        most_days = 31.0 if serverless else MOST_DAYS
+        wrong = []
+        if self.format_name not in FORMATS:
+            wrong.append(f"format is {self.format_name!r}, known are: {', '.join(FORMATS)}")
+        if serverless and self.machines is not None:
+            wrong.append("a serverless trace has no machines; --scale says how much of the published one is wanted")
+        if not serverless and self.machines is None:
+            wrong.append("--machines is missing")
+        if self.machines is not None and not 1 <= self.machines <= MOST_MACHINES:
+            wrong.append(f"machines must be 1 to {MOST_MACHINES:,}, not {self.machines:,}")
+        if not 0 < self.days <= most_days:
+            wrong.append(f"days must be above 0 and at most {most_days:g}, not {self.days:g}")
+        if serverless and self.days != round(self.days):
+            wrong.append(f"the release has whole days, not {self.days:g}")
+        if not 0 <= self.usage <= 1:
+            wrong.append(f"usage is a share of tasks, 0 to 1, not {self.usage:g}")
+        if self.usage and self.format_name != "google2011":
+            wrong.append(f"{self.format_name} has no tasks, so it takes no usage")
+        if not 0 < self.scale <= 1:
+            wrong.append(f"scale is a share of the published trace, above 0 and at most 1, not {self.scale:g}")
+        if self.like is not None and not self.like.is_dir():
+            wrong.append(f"{self.like} is not a folder")
+        if not serverless and (self.scale != 1 or self.like is not None):
+            wrong.append(f"{self.format_name} takes neither scale nor like")
+        if self.seed < 0:
+            wrong.append(f"seed must be 0 or more, not {self.seed}")
+        return wrong
+
+
 def synthesise(
     folder: Path,
+    wish: Wish,
     *,
-    format_name: str = "google2011",
-    machines: int,
-    days: float,
-    seed: int = 0,
-    usage: float = 0.0,
     threads: int | None = None,
     force: bool = False,
     progress: Callable[[str, int, int], None] = lambda step, done, of: None,
 ) -> dict[str, int]:
     """Write the trace into `folder` and return the number of rows per table.
 
-    usage: share of tasks that get task_usage rows, one per 5 minutes (google2011 only). progress: called with a step,
-    parts done, and parts in all.
+    progress: called with a step, parts done, and parts in all.
     Everything is written beside `folder` first and renamed at the end.
     Raises SynthError on an impossible wish or if the folder exists and `force` is not set.
     """
-    _check(folder, format_name, machines, days, seed, usage, force)
+    wrong = wish.faults() + _taken(folder, force)
+    if wrong:
+        raise SynthError("; ".join(wrong))
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        if format_name == "infinitehbd":
-            from traces.synth.faults import write_faults
-
-            rows = write_faults(partial, machines, days, seed)
-        else:
-            rows = _write_trace(partial, machines, days, seed, usage, threads or min(4, os.cpu_count() or 1), progress)
+        rows = _write(partial, wish, threads or min(4, os.cpu_count() or 1), progress)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -72,26 +113,27 @@ def synthesise(
     return rows
 
 
-def _check(folder: Path, format_name: str, machines: int, days: float, seed: int, usage: float, force: bool) -> None:
-    wrong = []
-    if format_name not in FORMATS:
-        wrong.append(f"format is {format_name!r}, known are: {', '.join(FORMATS)}")
-    if not 1 <= machines <= MOST_MACHINES:
-        wrong.append(f"machines must be 1 to {MOST_MACHINES:,}, not {machines:,}")
-    if not 0 < days <= MOST_DAYS:
-        wrong.append(f"days must be above 0 and at most {MOST_DAYS:g}, not {days:g}")
-    if not 0 <= usage <= 1:
-        wrong.append(f"usage is a share of tasks, 0 to 1, not {usage:g}")
-    if usage and format_name == "infinitehbd":
-        wrong.append("a trace of faults has no tasks, so it takes no usage")
-    if seed < 0:
-        wrong.append(f"seed must be 0 or more, not {seed}")
+def _taken(folder: Path, force: bool) -> list[str]:
     if folder.exists() and not force:
-        wrong.append(f"{folder} exists; --force replaces it")
-    elif folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / "synth.json").exists())):
-        wrong.append(f"{folder} is not a synthetic trace, so --force does not replace it")
-    if wrong:
-        raise SynthError("; ".join(wrong))
+        return [f"{folder} exists; --force replaces it"]
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / "synth.json").exists())):
+        return [f"{folder} is not a synthetic trace, so --force does not replace it"]
+    return []
+
+
+def _write(folder: Path, wish: Wish, threads: int, progress: Callable[[str, int, int], None]) -> dict[str, int]:
+    if wish.format_name == "huawei2025":
+        from traces.synth.huawei.write import write_release
+
+        return write_release(
+            folder, days=round(wish.days), scale=wish.scale, seed=wish.seed, like=wish.like, progress=progress
+        )
+    assert wish.machines is not None
+    if wish.format_name == "infinitehbd":
+        from traces.synth.faults import write_faults
+
+        return write_faults(folder, wish.machines, wish.days, wish.seed)
+    return _write_trace(folder, wish.machines, wish.days, wish.seed, wish.usage, threads, progress)
 
 
 def _write_trace(
