@@ -132,22 +132,35 @@ def write_run(
     a table may come in pieces, so that a month of placements is never in memory at once.
     Raises InputError if `out` exists and not `force`, if a table lacks a column, or if another process is writing.
     """
-    refuse_existing(out, force)
-    with _partial(out) as folder:
+    with new_folder(out, force) as folder:
         for name, types in result_columns(facts.resources).items():
             if name not in tables:
                 raise InputError(f"a run needs the table {name}")
             write_table(folder / f"{name}.parquet", _pieces(tables[name], types, name))
         write_table(folder / "tenants.parquet", [metrics.tenants(folder, facts)])
         (folder / "summary.json").write_text(to_json(metrics.summarise(folder, facts)))
-        files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-        digest = hashlib.sha256("".join(f"{sha256}  {name}\n" for name, sha256 in files.items()).encode()).hexdigest()
+        files, digest = checksums(folder)
         (folder / "run.json").write_text(to_json({**msgspec.to_builtins(facts), "digest": digest, "files": files}))
-        cost_path(out).unlink(missing_ok=True)
-        _replace(folder, out)
     if cost is not None:
         write_text(cost_path(out), to_json(msgspec.to_builtins(cost)))
     return digest
+
+
+@contextlib.contextmanager
+def new_folder(out: Path, force: bool) -> Iterator[Path]:
+    """A folder to fill, which takes the name `out` when all went well; InputError as `write_run` raises it."""
+    refuse_existing(out, force)
+    with _partial(out) as folder:
+        yield folder
+        cost_path(out).unlink(missing_ok=True)
+        _replace(folder, out)
+
+
+def checksums(folder: Path) -> tuple[dict[str, str], str]:
+    """SHA-256 of every file by name, and the digest over all of them."""
+    files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    digest = hashlib.sha256("".join(f"{sha256}  {name}\n" for name, sha256 in files.items()).encode()).hexdigest()
+    return files, digest
 
 
 def read_run(folder: Path) -> Run:

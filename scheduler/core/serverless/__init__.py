@@ -1,0 +1,35 @@
+"""Serverless policies: how long a function's pods stay loaded, one file each, found by name.
+
+`policy` says what a policy is. To add one, write a file that ends in `POLICY = ServerlessPolicy(...)` and add it here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Final
+
+from scheduler.core.errors import StowageInputError
+from scheduler.core.serverless.policy import ServerlessPolicy
+
+_BUILT_IN: Final = {
+    "fixed": "fixed",
+    "per-trigger": "per_trigger",
+}
+
+
+def serverless_policy_names() -> tuple[str, ...]:
+    """Every name `get_serverless_policy` knows, sorted."""
+    return tuple(sorted(_BUILT_IN))
+
+
+def get_serverless_policy(name: str) -> ServerlessPolicy:
+    """The policy of that name; StowageInputError, listing those there are, if there is none."""
+    if name not in _BUILT_IN:
+        near = difflib.get_close_matches(name.lower().replace("_", "-"), _BUILT_IN, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise StowageInputError(
+            f"no serverless policy is named {name!r}.{hint} Known: {', '.join(serverless_policy_names())}"
+        )
+    policy: ServerlessPolicy = importlib.import_module(f"{__name__}.{_BUILT_IN[name]}").POLICY
+    return policy
