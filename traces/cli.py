@@ -18,7 +18,9 @@ def trace() -> None:
 
 @app.command("import")
 def import_(
-    format_name: str = typer.Argument(..., metavar="FORMAT", help="google2011, google2019, openb or infinitehbd."),
+    format_name: str = typer.Argument(
+        ..., metavar="FORMAT", help="google2011, google2019, openb, infinitehbd or azure2019."
+    ),
     sources: list[Path] = typer.Argument(..., metavar="SRC...", help="Folders as published, or the files themselves."),
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the canonical trace, to be made."),
     force: bool = typer.Option(False, "--force", help="Replace the trace that is there."),

@@ -23,7 +23,7 @@ from traces.schema import AFTER_END_US, DUCKDB_TYPES, arrow_schema
 from traces.sources import open_text
 from traces.tables import ROW_GROUP, open_writer, to_numpy
 
-ARROW_TYPES = {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "VARCHAR": pa.string()}
+ARROW_TYPES = {"BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "VARCHAR": pa.string()}
 SHOWN = 80  # characters of a value in a message
 KEPT = 4000  # characters of a rejected row that are kept
 CSV_ERROR = re.compile(r"CSV Error on Line: (\d+).*Expected Number of Columns: (\d+) Found: (\d+)", re.DOTALL)
@@ -134,8 +134,10 @@ class _Clock:
         )
         self.previous = max(int(times.max()), self.previous or 0)
         self.first = int(times.min()) if self.first is None else min(self.first, int(times.min()))
-        if self.column == "start_us":
+        if "end_us" in batch.schema.names:
             times = np.concatenate([times, to_numpy(batch.column("end_us").drop_null())])
+        elif "window_us" in batch.schema.names:
+            times = times + to_numpy(batch.column("window_us"))
         inside = times[times != AFTER_END_US]
         if inside.size:
             self.last = max(int(inside.max()), self.last or 0)
@@ -212,7 +214,9 @@ def _refuse_header(file: Path, query: Query, row: int, line: str) -> None:
 def _set_aside(
     con: duckdb.DuckDBPyConnection, file: Path, query: Query, target: Path, rejected: int, rows: int
 ) -> None:
-    """Write the rejected rows; refuse the file if they are most of it."""
+    """Write the rejected rows, unless another layout does; refuse the file if they are most of it."""
+    if not query.layout.rejects:
+        return
     faults = _faults(con, file, query)
     first = next(faults)
     _refuse_header(file, query, first[0], first[3])
@@ -222,8 +226,6 @@ def _set_aside(
             f"{rejected} of {rows} rows break a rule, so this is not what it says; the first: {_broken(rule, value)}",
             file=file, row=row, field=query.layout.label(rule.field), fix="Check the format and the table",
         )  # fmt: skip
-    if not query.layout.rejects:
-        return
     folder = target.parent.parent / "_rejected"
     folder.mkdir(exist_ok=True)
     schema = arrow_schema("rejected")

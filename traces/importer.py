@@ -34,6 +34,7 @@ from traces.errors import OutputExistsError, TraceError
 from traces.layout import Layout
 from traces.reader import Reader, get_reader
 from traces.schema import Gap, Meta, Source, sql_text, write_meta
+from traces.serverless import Assembly
 from traces.sources import SourceFile, check_file, find_gaps, read_checksums
 from traces.tables import ROW_GROUP, digest_of, open_writer
 from traces.tasks import TaskSources, write_tasks
@@ -197,7 +198,7 @@ def _convert_all(
 
 
 def _record_path(staging: _Staging, file: SourceFile) -> Path:
-    return staging.parts / f"{file.table}-part-{file.part:05}.json"
+    return staging.parts / f"{file.table}-{file.name}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +220,8 @@ class _Conversion:
                 return record
         path.unlink(missing_ok=True)
         sha256 = check_file(self.file.path, self.published)
-        name = f"part-{self.file.part:05}"
         outputs = convert_file(
-            self.file.path, self.layouts, staging.parts, name, strict=self.strict, memory_mib=self.memory_mib
+            self.file.path, self.layouts, staging.parts, self.file.name, strict=self.strict, memory_mib=self.memory_mib
         )
         record = PartRecord(
             stamp=stamp, sha256=sha256, verified=self.published is not None, bytes=self.file.path.stat().st_size,
@@ -290,12 +290,19 @@ def _assemble(
             counts = write_tasks(sources, staging.trace, staging.scratch, con, follow)
             rows |= {"tasks": counts.tasks, "attempts": counts.attempts}
             illegal = counts.illegal
+        assembly = Assembly(con, staging.parts, staging.trace, outputs)
+        if reader.finish is not None:
+            progress("numbering functions", 0, 1)
+            reader.finish(assembly)
+            rows |= assembly.rows
     _collect_rejected(staging, sum(rejected.values()))
     meta = Meta(
         format=reader.format, digest=digest_of(staging.trace), units=reader.units, tiers=list(reader.tiers),
         time_range_us=_time_range(outputs), rows=dict(sorted(rows.items())),
-        rejected={table: count for table, count in sorted(rejected.items()) if count}, gaps=find_gaps(files),
-        illegal_transitions=illegal, sources=_sources(files, records), notes=notes, options={"strict": strict},
+        rejected={table: count for table, count in sorted(rejected.items()) if count}, 
+        gaps=find_gaps(files) + reader.holes(files) + assembly.gaps,
+        illegal_transitions=illegal, sources=_sources(files, records),
+        notes=notes + assembly.notes, options={"strict": strict},
         fleet=reader.fleet(files),
     )  # fmt: skip
     write_meta(meta, staging.trace)

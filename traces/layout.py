@@ -89,6 +89,9 @@ class Relation:
     header_rows: int = 0
 
 
+Opener = Callable[[Path, tuple[Field, ...]], Relation]
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """How one kind of source file becomes (part of) one canonical table.
@@ -103,7 +106,7 @@ class Layout:
     table: str
     fields: tuple[Field, ...]
     columns: dict[str, str]
-    relation: Callable[[Path, tuple[Field, ...]], Relation]
+    relation: Opener
     extra_rules: tuple[Rule, ...] = ()
     source: str = "checked"
     where: str = "TRUE"
@@ -194,6 +197,20 @@ def scaled(value: str, scale: float) -> str:
     return f"CASE WHEN {value} > 0 THEN greatest(1, round({value} * {scale})) ELSE {value} END"
 
 
+def once(relation: Opener, *keys: str) -> Opener:
+    """The relation with a rule that no two rows of a file have the same values in these fields; the first is kept."""
+
+    def opened(file: Path, fields: tuple[Field, ...]) -> Relation:
+        found = relation(file, fields)
+        same = ", ".join(f"raw_{key}" for key in keys)
+        rows = f"""SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY row_) > 1 AS is_again
+FROM ({found.sql}) ORDER BY row_"""
+        rule = Rule(keys[-1], "must not be in two rows of a file", "is_again")
+        return Relation(rows, found.line, (*found.rules, rule), found.header_rows)
+
+    return opened
+
+
 def joined(columns: Iterable[str]) -> str:
     """SQL for columns of text put together again with commas."""
     return "concat_ws(',', " + ", ".join(f"coalesce({column}, '')" for column in columns) + ")"
@@ -201,7 +218,7 @@ def joined(columns: Iterable[str]) -> str:
 
 def bare_csv(file: Path, fields: tuple[Field, ...]) -> Relation:
     """Comma-separated text without header or quotes, as Google published in 2011."""
-    return Relation(_read_csv(file, [f"raw_{field.key}" for field in fields]))
+    return Relation(read_csv(file, [f"raw_{field.key}" for field in fields]))
 
 
 def with_names(file: Path, fields: tuple[Field, ...]) -> Relation:
@@ -214,7 +231,8 @@ def with_names(file: Path, fields: tuple[Field, ...]) -> Relation:
     return _headed_csv(file, fields)
 
 
-def _read_csv(file: Path, columns: list[str], *, header: bool = False, quote: str = "", delim: str = ",") -> str:
+def read_csv(file: Path, columns: list[str], *, header: bool = False, quote: str = "", delim: str = ",") -> str:
+    """SQL for the rows of a text file, numbered from 1 (`row_`), as columns of text."""
     types = ", ".join(f"{sql_text(column)}: 'VARCHAR'" for column in columns)
     return (
         f"SELECT row_number() OVER () AS row_, * FROM read_csv({sql_text(str(file))}, columns={{{types}}}, "
@@ -259,7 +277,7 @@ def _headed_csv(file: Path, fields: tuple[Field, ...]) -> Relation:
         )
     columns = [f"c{position}" for position in range(len(header))]
     texts = dict(zip(reversed(header), reversed(columns), strict=True))  # of two columns of one name, the first
-    rows = _read_csv(file, columns, header=True, quote='"')
+    rows = read_csv(file, columns, header=True, quote='"')
     return Relation(
         f"SELECT row_, {joined(columns)} AS raw_line, {_pick(file, fields, texts)} FROM ({rows})",
         "raw_line",
@@ -268,7 +286,7 @@ def _headed_csv(file: Path, fields: tuple[Field, ...]) -> Relation:
 
 
 def _json_lines(file: Path, fields: tuple[Field, ...]) -> Relation:
-    return _json_objects(file, fields, _read_csv(file, ["raw_line"], delim=chr(1)))
+    return _json_objects(file, fields, read_csv(file, ["raw_line"], delim=chr(1)))
 
 
 def json_array(file: Path, fields: tuple[Field, ...]) -> Relation:

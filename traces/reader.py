@@ -9,11 +9,13 @@ from pathlib import Path
 
 from traces.errors import TraceFormatError
 from traces.layout import Layout
-from traces.schema import Tier, Units
-from traces.sources import SourceFile, find_files
+from traces.schema import Gap, Tier, Units
+from traces.serverless import Assembly
+from traces.sources import Place, SourceFile, find_files
 
 # Format -> module that holds its READER. A new format is one module and one line here.
 FORMATS = {
+    "azure2019": "traces.azure2019",
     "google2011": "traces.google2011",
     "google2019": "traces.google2019",
     "infinitehbd": "traces.infinitehbd",
@@ -26,6 +28,8 @@ class Reader:
     """A trace format. tables: published table -> what its files become. claim: the table of a file whose name hides it.
 
     choose: last word on which of the files found are meant, with notes for meta.json. fleet: as `Meta` says, of files.
+    place: as `find_files` says. holes: what is missing inside the files. finish: makes the canonical tables out of
+    helper tables when all files are read.
     """
 
     format: str
@@ -36,11 +40,14 @@ class Reader:
     claim: Callable[[Path], str | None] = lambda path: None
     choose: Callable[[Sequence[Path]], tuple[Sequence[Path], list[str]]] = lambda sources: (sources, [])
     fleet: Callable[[Sequence[SourceFile]], int | None] = lambda files: None
+    place: Place = lambda table, path: None
+    holes: Callable[[Sequence[SourceFile]], list[Gap]] = lambda files: []
+    finish: Callable[[Assembly], None] | None = None
 
     def find(self, sources: Sequence[Path]) -> tuple[list[SourceFile], list[str]]:
         """The files to import, by table and part, and notes on the choice; TraceFormatError as `find_files`."""
         chosen, notes = self.choose(sources)
-        return find_files(chosen, self.tables, self.suffixes, self.claim), notes
+        return find_files(chosen, self.tables, self.suffixes, self.claim, self.place), notes
 
 
 def get_reader(name: str) -> Reader:

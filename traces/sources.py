@@ -27,12 +27,26 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source table. part counts from 0; parts: the length of the series, None where the name hides it."""
+    """One file of a source table.
+
+    part counts from `first`; parts: the length of the series, None where the name hides it. group: what tells the
+    series of one table apart (a region), "" where a table is one series.
+    """
 
     path: Path
     table: str
     part: int = 0
     parts: int | None = 1
+    group: str = ""
+    first: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the file's output is called: unique among the files of its table."""
+        return f"{self.group.replace('/', '-')}-part-{self.part:05}" if self.group else f"part-{self.part:05}"
+
+
+Place = Callable[[str, Path], "SourceFile | None"]  # table and path -> its place in a series, None to go by the name
 
 
 def find_files(
@@ -40,6 +54,7 @@ def find_files(
     tables: Iterable[str],
     suffixes: tuple[str, ...],
     claim: Callable[[Path], str | None] = lambda path: None,
+    place: Place = lambda table, path: None,
 ) -> list[SourceFile]:
     """The files of the sources (folders as published, table folders or files themselves) by table and part.
 
@@ -59,7 +74,7 @@ def find_files(
             file=", ".join(map(str, sources)),
             fix="Give the folder that holds a subfolder per table, or the files themselves",
         )
-    return [file for table in sorted(found) for file in _series(table, list(found[table]))]
+    return [file for table in sorted(found) for file in _series(table, list(found[table]), place)]
 
 
 def _candidates(
@@ -94,9 +109,9 @@ def _table_of(name: str, names: list[str]) -> str | None:
     return None
 
 
-def _series(table: str, paths: list[Path]) -> list[SourceFile]:
-    files = [_numbered(table, path, alone=len(paths) == 1) for path in paths]
-    files.sort(key=lambda file: (file.part, str(file.path)))
+def _series(table: str, paths: list[Path], place: Place) -> list[SourceFile]:
+    files = [place(table, path) or _numbered(table, path, alone=len(paths) == 1) for path in paths]
+    files.sort(key=lambda file: (file.group, file.part, str(file.path)))
     lengths = {file.parts for file in files}
     if len(lengths) > 1:
         raise TraceFormatError(
@@ -105,7 +120,7 @@ def _series(table: str, paths: list[Path]) -> list[SourceFile]:
             fix="Import one series at a time",
         )
     for before, after in itertools.pairwise(files):
-        if before.part == after.part:
+        if before.name == after.name:
             raise TraceFormatError(
                 f"part {after.part} of {table} is there twice: also as {before.path}",
                 file=after.path,
@@ -136,16 +151,18 @@ def _numbered(table: str, path: Path, alone: bool) -> SourceFile:
 def find_gaps(files: Sequence[SourceFile]) -> list[Gap]:
     """What is missing from each table's series; for shards whose total is not in the name, holes below the last one."""
     gaps = []
-    for table, group in itertools.groupby(files, key=lambda file: file.table):
-        present = {file.part: file for file in group}
-        parts = next(iter(present.values())).parts or max(present) + 1
-        missing = [part for part in range(parts) if part not in present]
+    for (table, group), series in itertools.groupby(files, key=lambda file: (file.table, file.group)):
+        present = {file.part: file for file in series}
+        one = next(iter(present.values()))
+        parts = one.parts or max(present) + 1 - one.first
+        missing = [part for part in range(one.first, one.first + parts) if part not in present]
         if missing:
-            gaps.append(Gap(table=table, parts=parts, present=len(present), missing=list(_ranges(missing))))
+            name = f"{table} {group}".rstrip()
+            gaps.append(Gap(table=name, parts=parts, present=len(present), missing=list(ranges(missing))))
     return gaps
 
 
-def _ranges(numbers: list[int]) -> Iterator[str]:
+def ranges(numbers: list[int]) -> Iterator[str]:
     for _, run in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
         members = [number for _, number in run]
         yield str(members[0]) if len(members) == 1 else f"{members[0]}-{members[-1]}"
