@@ -149,24 +149,37 @@ def solve_assignment(
     auction.limit = limit
     epsilon = auction.scale() / FALL
     if start is not None:
-        if start.node_price.shape != auction.price.shape or start.at.shape != auction.outside.shape:
-            raise StowageInputError(
-                f"the last round had {len(start.at)} requests and {len(start.node_price)} nodes, this one has "
-                f"{len(market.requests)} and {len(market.nodes)}"
-            )
-        auction.price[:] = start.node_price
+        start_from(auction, start)
         auction.hold(start.at)
-        epsilon = max(tolerance, ROUNDING) * start.welfare / max(len(market.nodes), 1)
+        epsilon = fine_epsilon(tolerance, start.welfare, len(market.nodes))
     welfare, bound = auction.run(max(tolerance, ROUNDING), epsilon)
     return outcome_of(market, auction, welfare, bound)
 
 
+def start_from(auction: Auction, start: Outcome) -> None:
+    """Take over the prices of an earlier outcome. Raises StowageInputError where it is not of this size."""
+    had, has = (len(start.at), len(start.node_price)), (len(auction.outside), len(auction.price))
+    if had != has:
+        raise StowageInputError(
+            f"the last round had {had[0]} requests and {had[1]} nodes, this one has {has[0]} and {has[1]}"
+        )
+    auction.price[:] = start.node_price
+
+
+def fine_epsilon(tolerance: float, welfare: float, nodes: int) -> float:
+    """The epsilon at which one pass closes the gap to the tolerance, where the welfare is about this."""
+    return max(tolerance, ROUNDING) * welfare / max(nodes, 1)
+
+
 def outcome_of(market: Market, auction: Auction, welfare: float, bound: float) -> Outcome:
     """What the auction found, for that market."""
-    verdict: Verdict = "feasible"
-    if bound - welfare <= ROUNDING * bound:
-        verdict = "optimal"
-    elif auction.steps >= auction.limit and not welfare:
-        verdict = "undecided"
+    verdict = verdict_of(welfare, bound, auction.steps >= auction.limit)
     unit_price = np.zeros(market.room.shape)
     return Outcome(auction.at(), welfare, max(bound, welfare), auction.price, unit_price, verdict, auction.steps)
+
+
+def verdict_of(welfare: float, bound: float, stopped: bool) -> Verdict:
+    """What may be said of an answer that is worth this; stopped: by its budget."""
+    if bound - welfare <= ROUNDING * bound:
+        return "optimal"
+    return "undecided" if stopped and welfare == 0 else "feasible"
