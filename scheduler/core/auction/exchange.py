@@ -14,13 +14,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scheduler.core.auction.charges import Charges
+from scheduler.core.auction.assignment_loops import by_node
+from scheduler.core.auction.charges import Charges, Solve, clarke
 from scheduler.core.auction.exchange_loops import (
     NOBODY,
     best_margins,
     find_heir,
     find_seat,
-    group_by_node,
     hand_on,
     held_bids,
     take_seat,
@@ -47,9 +47,11 @@ class Exchange:
         self.market = market
         rows, nodes = len(market.requests), len(market.nodes)
         self.value = np.where(market.fits(), market.value, -np.inf)
-        self._by_node, self._bidder, self._row = group_by_node(market.first, market.node, nodes)
-        self._bid = np.empty_like(self.value)
-        self._bid[self._row] = self.value
+        self._by_node, offer = by_node(market.node, nodes)
+        self._bidder = np.repeat(np.arange(rows, dtype=np.int32), np.diff(market.first))[offer]
+        self._bid = self.value[offer]
+        self._row = np.empty_like(offer)
+        self._row[offer] = np.arange(len(offer))
         self.live = np.ones(rows, np.bool_)
         self.at = np.full(rows, UNPLACED, np.int32)
         self.holder = np.full(nodes, NOBODY, np.int32)
@@ -198,3 +200,18 @@ class Exchange:
         if self.price[freed] > 0:
             found = self._find_heir(freed)
             hand_on(freed, *found, self.at, self.holder, self.price, self.profit, *self._heir_space[:2])
+
+
+def charge_tenants(market: Market, outcome: Outcome, solve: Solve) -> Charges:
+    """Clarke charges of any round: by exchanges where a node takes one request, else by `solve` without each tenant.
+
+    `won` is what the tenants bid for what `outcome` gives them. An exchange charges for an optimal assignment: where
+    the outcome is not one, a charge may exceed what the tenant won there, and is cut to it.
+    Raises StowageInputError for a gang of two tenants.
+    """
+    if not market.exclusive or (market.gang >= 0).any():
+        return clarke(market, outcome, solve)
+    found = Exchange(market, outcome).charges()
+    won = per_tenant(market, bid_of(market, outcome.at))
+    charge = np.minimum(found.charge, won)
+    return Charges(charge, won, np.minimum(found.slack, won - charge), found.steps)

@@ -211,25 +211,6 @@ def held_bids(first: Ints, node: Codes, value: Floats, at: Codes) -> Floats:
     return bids
 
 
-@compiled
-def group_by_node(first: Ints, node: Codes, nodes: int) -> tuple[Ints, Codes, Ints]:
-    """The offers of each node, by request: (N + 1,) where they start, (E,) their request, (E,) offer e's row there."""
-    start = np.zeros(nodes + 1, np.int64)
-    for n in node:
-        start[n + 1] += 1
-    for n in range(nodes):
-        start[n + 1] += start[n]
-    following = start[:-1].copy()
-    bidder = np.empty(len(node), np.int32)
-    row = np.empty(len(node), np.int64)
-    for j in range(len(first) - 1):
-        for e in range(first[j], first[j + 1]):
-            bidder[following[node[e]]] = j
-            row[e] = following[node[e]]
-            following[node[e]] += 1
-    return start, bidder, row
-
-
 Working = tuple[NDArray[np.float64], Codes, Codes, Codes]
 
 

@@ -51,9 +51,7 @@ def partial_gangs(market: Market, at: Codes) -> Ints:
 
 
 @compiled
-def _take(
-    order: Ints, request: Ints, node: Codes, demand: Ints, free: Ints, exclusive: bool, allowed: Bools
-) -> Codes:
+def _take(order: Ints, request: Ints, node: Codes, demand: Ints, free: Ints, exclusive: bool, allowed: Bools) -> Codes:
     at = np.full(demand.shape[0], UNPLACED, np.int32)
     taken = np.zeros(free.shape[0], np.bool_)
     for e in order:

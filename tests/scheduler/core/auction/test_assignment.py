@@ -21,9 +21,7 @@ def alone(room, bids, **more):
 
 
 def placed(market, outcome):
-    return {
-        str(market.requests[j]): str(market.nodes[n]) for j, n in enumerate(outcome.at.tolist()) if n != UNPLACED
-    }
+    return {str(market.requests[j]): str(market.nodes[n]) for j, n in enumerate(outcome.at.tolist()) if n != UNPLACED}
 
 
 def assert_sound(market, outcome):
