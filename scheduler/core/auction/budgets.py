@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from scheduler.core.auction.charges import weigh
+from scheduler.core.auction.fairness import per_tenant
 from scheduler.core.auction.market import Floats, Market
 from scheduler.core.errors import StowageInputError
 
@@ -40,13 +41,12 @@ def most_to_win(market: Market) -> Floats:
     best = market.unlisted.copy()
     fits = market.fits()
     np.maximum.at(best, market.offer_request()[fits], market.value[fits])
-    if not market.exclusive or len(market.requests) == 0:
-        return np.bincount(market.tenant, weights=best, minlength=len(market.tenants))
-    order = np.lexsort((-best, market.tenant))
-    owner = market.tenant[order]
-    begins = np.searchsorted(owner, np.arange(len(market.tenants)))
-    counts = np.arange(len(order)) - begins[owner] < len(market.nodes)
-    return np.bincount(owner[counts], weights=best[order][counts], minlength=len(market.tenants))
+    if market.exclusive and len(best):
+        order = np.lexsort((-best, market.tenant))
+        owner = market.tenant[order]
+        rank = np.arange(len(order)) - np.searchsorted(owner, owner)
+        best[order[rank >= len(market.nodes)]] = 0.0
+    return per_tenant(market, best)
 
 
 def within_budgets(market: Market, budgets: Floats) -> Market:
