@@ -24,11 +24,13 @@ from scheduler.live.kube_objects import (
     PODS_PATH,
     POKE_ANNOTATION,
     PRICE_ANNOTATION,
+    PRICE_NOTE,
     QUARANTINE_TAINT,
 )
 from scheduler.live.planner.plan_resource import FINALIZER
+from scheduler.live.planner.price_marks import own_price
 
-NODE_ANNOTATIONS = (PRICE_ANNOTATION, HEALTH_ANNOTATION)
+NODE_ANNOTATIONS = (PRICE_ANNOTATION, PRICE_NOTE, HEALTH_ANNOTATION)
 POD_ANNOTATIONS = (POKE_ANNOTATION, PLAN_ANNOTATION)
 ATTEMPTS = 5  # at one object that others write at the same moment
 
@@ -66,6 +68,17 @@ def clean_up(api: Api, *, keep_plans: bool = False, write: bool = True) -> Clean
             if write:
                 path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
                 with_absence(partial(api.patch, path, msgspec.json.encode(patch), STRATEGIC_PATCH))
+    return done
+
+
+def take_prices(api: Api, *, write: bool = True) -> Cleaned:
+    """Take the prices of price rounds off nodes, and nothing else. Prices that a person set stay. Raises ApiError."""
+    done = Cleaned()
+    for node in items(api, NODES_PATH):
+        if price_patch(node) is not None:
+            done.nodes.append(node["metadata"]["name"])
+            if write:
+                change(api, f"{NODES_PATH}/{node['metadata']['name']}", node, price_patch)
     return done
 
 
@@ -109,6 +122,15 @@ def node_patch(node: dict[str, Any]) -> dict[str, Any] | None:
     if len(others) != len(taints):
         patch["spec"] = {"taints": others}
     return patch
+
+
+def price_patch(node: dict[str, Any]) -> dict[str, Any] | None:
+    """The merge patch that takes a price round's annotations off a node; None where there are none."""
+    annotations = node["metadata"].get("annotations") or {}
+    if PRICE_NOTE not in annotations:
+        return None
+    keys = [PRICE_NOTE, *([PRICE_ANNOTATION] if own_price(annotations) is not None else [])]
+    return {"metadata": {"annotations": dict.fromkeys(keys)}}
 
 
 def pod_patch(pod: dict[str, Any]) -> dict[str, Any] | None:

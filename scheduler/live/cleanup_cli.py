@@ -20,6 +20,7 @@ def clean_up(
     selector: str = typer.Option("", help="Labels of the planner's pods, to wait for their end."),
     wait: float = typer.Option(60.0, min=0, help="Longest wait for the planner's pods, seconds."),
     keep_plans: bool = typer.Option(False, "--keep-plans", help="Take our finalizer off plans, but delete none."),
+    prices: bool = typer.Option(False, "--prices", help="Only take prices of price rounds off nodes."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be changed."),
     as_json: bool = AS_JSON,
 ) -> None:
@@ -37,7 +38,10 @@ def clean_up(
         left = cleanup.stop_planner(api, planner, selector, wait, time.sleep)
         if left:
             typer.echo(f"stowage: still there after {wait:g} s: {', '.join(left)}; going on", err=True)
-    done = cleanup.clean_up(api, keep_plans=keep_plans, write=not dry_run)
+    if prices:
+        done = cleanup.take_prices(api, write=not dry_run)
+    else:
+        done = cleanup.clean_up(api, keep_plans=keep_plans, write=not dry_run)
     done.planner_pods = left
     if as_json:
         typer.echo(json.dumps(asdict(done), indent=2))

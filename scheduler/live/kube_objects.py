@@ -19,6 +19,14 @@ DOMAIN: Final = "stowage.dev"
 QUARANTINE_TAINT: Final = f"{DOMAIN}/quarantine"
 PRICE_ANNOTATION: Final = f"{DOMAIN}/price-milli"
 """An integer: what a node costs, in thousandths of whatever the price round counts in."""
+PRICE_NOTE: Final = f"{DOMAIN}/price-of-round"
+"""The same integer where the price round wrote it; a price without it, or beside another figure, is a person's."""
+WEIGHT_ANNOTATION: Final = f"{DOMAIN}/auction-weight"
+"""On a namespace: a number above 0 that multiplies its pods' bids."""
+BUDGET_ANNOTATION: Final = f"{DOMAIN}/auction-budget"
+"""On a namespace: the most that its pods bid together in a round; at least 0."""
+BID_ANNOTATION: Final = f"{DOMAIN}/bid"
+"""On a pod: what it bids for a place, instead of what its priority says; at least 0."""
 HEALTH_ANNOTATION: Final = f"{DOMAIN}/health"
 """JSON, see `Health`."""
 HOLD_GATE: Final = f"{DOMAIN}/hold"
@@ -30,6 +38,7 @@ TERMINAL_PLAN_PHASES: Final = frozenset({"Succeeded", "Stopped", "Failed", "Supe
 PLANS_PATH: Final = f"/apis/{DOMAIN}/v1alpha1/plans"
 NODES_PATH: Final = "/api/v1/nodes"
 PODS_PATH: Final = "/api/v1/pods"
+NAMESPACES_PATH: Final = "/api/v1/namespaces"
 BUDGETS_PATH: Final = "/apis/policy/v1/poddisruptionbudgets"
 
 T = TypeVar("T")
@@ -80,6 +89,12 @@ class LivePod(kube.PodObject, frozen=True, kw_only=True):
 
 class LiveNode(kube.NodeObject, frozen=True, kw_only=True):
     """v1.Node."""
+
+    metadata: LiveMetadata = msgspec.field(default_factory=LiveMetadata)
+
+
+class LiveNamespace(kube.Kube, frozen=True, kw_only=True):
+    """v1.Namespace."""
 
     metadata: LiveMetadata = msgspec.field(default_factory=LiveMetadata)
 

@@ -107,6 +107,19 @@ def test_only_the_planner_may_mark_nodes_and_only_where_it_is_told_to(render: Re
     assert ("patch", "nodes") not in rights(render({}), "s-stowage-planner")
 
 
+@pytest.mark.parametrize(("mode", "reads", "writes"), [
+    ("disabled", False, False), ("observe", True, False), ("auto", True, True),
+])  # fmt: skip
+def test_a_price_round_brings_the_rights_it_needs_and_no_round_brings_none(
+    render: Render, mode: str, reads: bool, writes: bool
+) -> None:
+    objects = render({"planner": {"priceRound": mode}})
+    has = rights(objects, "s-stowage-planner")
+    assert {verb for verb, resource in has if resource == "namespaces"} == ({"list", "watch"} if reads else set())
+    assert (("patch", "nodes") in has) is writes
+    assert json.loads(objects["ConfigMap", "s-stowage-planner"]["data"]["planner.json"])["price_round"] == mode
+
+
 def test_the_extender_may_only_read(objects: Objects) -> None:
     role = objects["ClusterRole", "stowage-system-s-stowage-extender"]
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} <= {"get", "list", "watch"}

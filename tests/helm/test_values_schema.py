@@ -41,6 +41,7 @@ def test_the_schema_is_up_to_date() -> None:
         ({"planner": {"settings": {"mode": "auto"}}}, "mode"),  # planner.mode decides it, and the rights with it
         ({"planner": {"settings": {"node_health": "auto"}}}, "node_health"),  # nor this one
         ({"planner": {"nodeHealth": False}}, "nodeHealth"),
+        ({"planner": {"priceRound": "on"}}, "priceRound"),
         ({"scheduler": {"replicas": 0}}, "replicas"),
         ({"scheduler": {"replicas": "2"}}, "replicas"),
         ({"scheduler": {"kubeScheduler": {"percentageOfNodesToScore": 101}}}, "percentageOfNodesToScore"),

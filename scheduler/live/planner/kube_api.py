@@ -16,6 +16,7 @@ from scheduler.live.kube_objects import HEALTH_ANNOTATION, HOLD_GATE, NODES_PATH
 from scheduler.live.node_health import ShownNode, ShownTaint
 from scheduler.live.planner.node_marks import Mark
 from scheduler.live.planner.plan_resource import PATH, Plan, PlanStatus, decode_plan, encode_plan
+from scheduler.live.planner.price_marks import price_annotations
 from scheduler.live.planner.world import PodView
 
 
@@ -116,6 +117,12 @@ class PlannerApi:
         return msgspec.json.decode(
             self.api.patch(f"{NODES_PATH}/{mark.node}", _encode(body), MERGE_PATCH), type=ShownNode
         )
+
+    def price_node(self, node: ShownNode, price_milli: int) -> None:
+        """Set the price of this version of the node, or take it off (0)."""
+        annotations = price_annotations(price_milli)
+        body = {"metadata": {"resourceVersion": node.metadata.resource_version, "annotations": annotations}}
+        self.api.patch(f"{NODES_PATH}/{node.metadata.name}", _encode(body), MERGE_PATCH)
 
     def event(self, event: dict[str, Any]) -> None:
         """Create an Event."""

@@ -170,6 +170,11 @@ class Recorder:
         regarding = {"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}
         self._tell("default", regarding, kind, reason, action, text)
 
+    def tell_of_namespace(self, name: str, uid: str, kind: str, reason: str, action: str, text: str) -> None:
+        """Create an Event on a namespace, in it."""
+        regarding = {"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": uid}
+        self._tell(name, regarding, kind, reason, action, text)
+
     def _tell(
         self, namespace: str, regarding: dict[str, str], kind: str, reason: str, action: str, text: str
     ) -> None:

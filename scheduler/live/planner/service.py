@@ -28,6 +28,7 @@ from scheduler.live.journal import Journal
 from scheduler.live.kube_objects import BUDGETS_PATH, NODES_PATH, PODS_PATH, LiveBudget, LivePod
 from scheduler.live.node_health import ShownNode
 from scheduler.live.planner.budget import DisruptionBudget
+from scheduler.live.planner.child import SolverFailed
 from scheduler.live.planner.gangs import GangSizes
 from scheduler.live.planner.health import HealthServer
 from scheduler.live.planner.kube_api import PlannerApi
@@ -35,11 +36,13 @@ from scheduler.live.planner.leader import Elector
 from scheduler.live.planner.node_scan import NodeScan
 from scheduler.live.planner.phases import Limits
 from scheduler.live.planner.plan_resource import PATH, Mode, Plan, seconds_of
+from scheduler.live.planner.price_round import PriceRound
+from scheduler.live.planner.price_solver import PriceSolver
 from scheduler.live.planner.proposal import Scope, candidates, is_same, make_plan, snapshot_for
 from scheduler.live.planner.records import Recorder
 from scheduler.live.planner.runner import Runner, poke_annotations
 from scheduler.live.planner.settings import PlannerSettings
-from scheduler.live.planner.solver import Answer, Question, Solver, SolverFailed
+from scheduler.live.planner.solver import Answer, Question, Solver
 from scheduler.live.planner.trigger import Trigger
 from scheduler.live.planner.world import Rooms, World, view_of
 from scheduler.live.watch import RUNNING_PODS, Sink, Watcher
@@ -73,6 +76,7 @@ class Planner:
             lambda event: _submit(self.events, self.writes.event, event), self.journal, self.identity, api.now
         )
         self.node_health = NodeScan(settings, self.writes, self.recorder, api.now)
+        self.prices = PriceRound(settings, self.node_health.nodes, self.writes, self.recorder, PriceSolver())
         namespace = settings.lease_namespace or api.namespace
         self.elector = Elector(
             api, namespace, settings.lease_name, self.identity,
@@ -133,6 +137,7 @@ class Planner:
         while not self.inbox.empty():
             self.take(0.0)
         self.solver.stop()
+        self.prices.stop()
         self.solver_thread.shutdown(wait=False, cancel_futures=True)
         self.events.shutdown(wait=False, cancel_futures=True)
         if self.runner.pool is not None:
@@ -216,6 +221,7 @@ class Planner:
             Sink("pods", PODS_PATH, LivePod, put_pod, self.world.drop_pod, {"fieldSelector": RUNNING_PODS}),
             Sink("plans", PATH, Plan, self.runner.put_plan, self.runner.drop_plan),
             Sink("budgets", BUDGETS_PATH, LiveBudget, put_budget, lambda key: _forget(self.budgets, key)),
+            *self.prices.sinks(),
         ]
 
     # ---- work
@@ -379,6 +385,8 @@ class Planner:
             self.jobs.add_job(self.retain_journal, "interval", seconds=3600)
         if self.node_health.is_on:
             self.jobs.add_job(self._later(self._scan_nodes), "interval", seconds=self.settings.node_scan_s)
+        if self.prices.is_on:
+            self.jobs.add_job(self._later(self._price_nodes), "interval", seconds=self.settings.price_round_s)
         if self.settings.defragment_cron:
             cron = CronTrigger.from_crontab(self.settings.defragment_cron, timezone="UTC")
             self.jobs.add_job(self._later(lambda: self.wanted.append("consolidate")), cron)
@@ -390,6 +398,10 @@ class Planner:
     def _scan_nodes(self) -> None:
         if self.may_act():  # the job was put into the inbox a while ago
             self.node_health.scan()
+
+    def _price_nodes(self) -> None:
+        if self.may_act():
+            self.prices.begin(self.world, self.gangs.refresh(time.monotonic()), self.may_act)
 
     def retain_journal(self) -> None:
         """Delete what is too old or too much."""

@@ -47,6 +47,15 @@ class PlannerSettings(Settings):
     quarantine_share: float = Field(0.10, gt=0, le=1, description="Share of nodes taken in one window; always one.")
     quarantine_window_s: float = Field(600.0, gt=0, description="Length of that window.")
 
+    price_round: Literal["disabled", "observe", "auto"] = Field(
+        "disabled",
+        description="What nodes cost, by what pods bid. observe: tell it. auto: also annotate the nodes.",
+    )
+    price_round_s: float = Field(60.0, ge=0.2, description="Hold a price round this often.")
+    price_writes: int = Field(200, ge=1, description="Nodes whose price one round may change.")
+    price_step: float = Field(0.05, ge=0, lt=1, description="Least change of a price that is written: a share of it.")
+    price_pace: float = Field(0.5, gt=0, le=1, description="Share of the way to its new price that one round goes.")
+
     kubeconfig: str = Field("", description="Path of a kubeconfig; empty: the pod's own cluster, or $KUBECONFIG.")
     context: str = Field("", description="Context of the kubeconfig; empty: its current one.")
     lease_namespace: str = Field("", description="Namespace of the Lease; empty: the pod's own.")

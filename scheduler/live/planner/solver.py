@@ -1,16 +1,13 @@
-"""Solving in a child process with its own deadline and memory: a search that hangs or dies takes no planner with it."""
+"""Questions about room and their answers, solved in a child process."""
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from typing import Any
 
 import msgspec
 
-log = logging.getLogger(__name__)
+from scheduler.live.planner.child import Child
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -33,10 +30,6 @@ class Answer(msgspec.Struct, frozen=True):
     steps: list[dict[str, Any]]
     unplaced: list[dict[str, str]]
     notes: list[str]
-
-
-class SolverFailed(Exception):
-    """The child did not answer in time, or died; the next question starts another."""
 
 
 def answer(question: Question) -> Answer:
@@ -69,22 +62,14 @@ def answer(question: Question) -> Answer:
     )
 
 
-def _work(connection: Connection) -> None:
+def _warm() -> None:
     from scheduler.core.packing.solve import warm
 
     warm()
-    connection.send_bytes(b"ready")
-    decoder = msgspec.msgpack.Decoder(Question)
-    while True:
-        try:
-            question = decoder.decode(connection.recv_bytes())
-        except EOFError:
-            return
-        try:
-            made = msgspec.msgpack.encode(answer(question), enc_hook=_plain)
-            connection.send_bytes(b"+" + made)
-        except Exception as error:
-            connection.send_bytes(b"-" + f"{type(error).__name__}: {error}".encode())
+
+
+def _answer(question: bytes) -> bytes:
+    return msgspec.msgpack.encode(answer(msgspec.msgpack.decode(question, type=Question)), enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -97,53 +82,10 @@ class Solver:
     """The child process; `start` early, since loading it takes seconds."""
 
     def __init__(self) -> None:
-        self._process: Any = None
-        self._connection: Connection | None = None
-        self._ready = False
-
-    def start(self) -> None:
-        """Start the child if there is none; returns at once."""
-        if self._process is not None and self._process.is_alive():
-            return
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs,), name="stowage-solver")
-        self._process.start()
-        theirs.close()
-        self._connection, self._ready = ours, False
+        self._child = Child("stowage-solver", _warm, _answer)
+        self.start, self.stop = self._child.start, self._child.stop
 
     def ask(self, question: Question, patience_s: float) -> Answer:
         """The answer; SolverFailed after its budget and `patience_s` more."""
-        self.start()
-        connection = self._connection
-        assert connection is not None
-        try:
-            if not self._ready:
-                if not connection.poll(120.0):
-                    raise SolverFailed("the solver process did not start in 120 s")
-                connection.recv_bytes()
-                self._ready = True
-            connection.send_bytes(msgspec.msgpack.encode(question))
-            if not connection.poll(question.budget_s + patience_s):
-                raise SolverFailed(f"no answer {patience_s:.0f} s after its budget of {question.budget_s:.1f} s")
-            data = connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            self.stop()
-            raise SolverFailed("the solver process died") from error
-        except SolverFailed:
-            self.stop()
-            raise
-        if data[:1] == b"-":
-            raise SolverFailed(data[1:].decode())
-        return msgspec.msgpack.decode(data[1:], type=Answer)
-
-    def stop(self) -> None:
-        """End the child."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.terminate()
-            self._process.join(2.0)
-            if self._process.is_alive():
-                self._process.kill()
-        self._process, self._connection, self._ready = None, None, False
+        data = self._child.ask(msgspec.msgpack.encode(question), question.budget_s, patience_s)
+        return msgspec.msgpack.decode(data, type=Answer)

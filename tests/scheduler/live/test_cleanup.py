@@ -77,7 +77,10 @@ def an_object(name: str, namespace: str = "", **fields: Any) -> dict[str, Any]:
 
 def a_cluster() -> MemoryApi:
     taints = [{"key": "stowage.dev/quarantine", "effect": "NoSchedule"}, {"key": "dedicated", "effect": "NoExecute"}]
-    marks = {"stowage.dev/price-milli": "7", "stowage.dev/health": "{}", "example.org/rack": "r1"}
+    marks = {
+        "stowage.dev/price-milli": "7", "stowage.dev/price-of-round": "7", "stowage.dev/health": "{}",
+        "example.org/rack": "r1",
+    }  # fmt: skip
     gates = [{"name": "stowage.dev/hold"}, {"name": "example.org/quota"}]
     return MemoryApi({
         "/api/v1/nodes/marked": an_object("marked", metadata={"annotations": marks}, spec={"taints": taints}),
@@ -106,6 +109,25 @@ def test_nothing_of_ours_is_left_and_nothing_of_others_is_touched() -> None:
     assert plans.keys() == {"p2"}  # somebody else's finalizer is somebody else's to take off
     assert plans["p2"]["metadata"]["finalizers"] == ["example.org/audit"]
     assert not any("plain" in path for _, path in api.writes)
+
+
+def test_prices_alone_can_be_taken_back_and_those_of_people_stay() -> None:
+    api = a_cluster()
+    notes = {"by-hand": {"stowage.dev/price-milli": "9"},
+             "changed": {"stowage.dev/price-milli": "9", "stowage.dev/price-of-round": "8"}}  # fmt: skip
+    for name, written in notes.items():
+        api.objects[f"/api/v1/nodes/{name}"] = an_object(name, metadata={"annotations": written})
+    before = copy.deepcopy(api.objects)
+    assert cleanup.take_prices(api, write=False).nodes == ["marked", "changed"]  # type: ignore[arg-type]
+    assert api.objects == before
+    assert cleanup.take_prices(api) == cleanup.Cleaned(nodes=["marked", "changed"])  # type: ignore[arg-type]
+    left = {name: api.objects[f"/api/v1/nodes/{name}"]["metadata"]["annotations"] for name in ("marked", *notes)}
+    assert left == {
+        "marked": {"stowage.dev/health": "{}", "example.org/rack": "r1"},
+        "by-hand": {"stowage.dev/price-milli": "9"}, "changed": {"stowage.dev/price-milli": "9"},
+    }  # fmt: skip
+    assert {path for _, path in api.writes} == {"/api/v1/nodes/marked", "/api/v1/nodes/changed"}
+    assert cleanup.take_prices(api) == cleanup.Cleaned()  # type: ignore[arg-type]
 
 
 def test_a_second_run_finds_nothing() -> None:
