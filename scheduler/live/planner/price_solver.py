@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST_TOLD: Final = 1_000
 """Waiting pods whose bids an answer tells one by one."""
+EFFORT: Final = 0.1
+"""Of the usual work: the prices are found to a thousandth without any more, the rest betters who is told to win."""
 PATIENCE_S: Final = 300.0
 """Work in a round is counted, not timed; this only ends a child that hangs."""
 
@@ -76,7 +78,7 @@ def answer(question: PriceQuestion) -> PriceAnswer:
     if not len(market.requests) or not pools:
         free = [PoolPrice(names, 0.0, float(made.utilisation[n])) for n, names in enumerate(pools)]
         return PriceAnswer("empty", 0.0, 0.0, 0, 0, time.process_time() - began, free, [])
-    outcome = solve_market(market)
+    outcome = solve_market(market, effort=EFFORT)
     prices = made.pool_prices(outcome.unit_price)
     return PriceAnswer(
         verdict=outcome.verdict,
