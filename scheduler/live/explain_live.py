@@ -17,6 +17,7 @@ from scheduler.core.packing.explain import explain_pod
 from scheduler.core.packing.problem import Budget, Order
 from scheduler.core.snapshot import parse_snapshot
 from scheduler.live.api import Api, ApiError
+from scheduler.live.explain_prices import explain_bid
 from scheduler.live.journal_schema import SEGMENT_GLOB
 from scheduler.live.kube_objects import LivePod, ObjectList
 from scheduler.live.planner.plan_resource import PATH, Plan
@@ -30,7 +31,8 @@ class NoSuchPod(ValueError):
 
 def explain_live(api: Api, pod: str, budget: Budget, order: Order, seed: int, journal: Path | None) -> dict[str, Any]:
     """pod: namespace/name, or a name in the client's namespace. Keys: pod, exists, node, verdict, answer, why,
-    decisions (newest first: plan, time, verdict, why), refusal (the scheduler's words), explanation (while it waits).
+    decisions (newest first: plan, time, verdict, why), refusal (the scheduler's words), explanation (while it waits),
+    auction (what it bids and meets, see `explain_prices`; None where no node has a price).
     """
     namespace, _, name = pod.rpartition("/")
     namespace = namespace or api.namespace
@@ -43,6 +45,7 @@ def explain_live(api: Api, pod: str, budget: Budget, order: Order, seed: int, jo
         if not decisions:
             raise NoSuchPod(f"no pod is named {key}, and no plan or journal knows of one")
         return out | {"verdict": "gone", "answer": "gone", "why": "the pod is gone; what was decided about it is below"}
+    out["auction"] = explain_bid(api, live)
     if live.spec.node_name:
         newest = next((d["why"] for d in decisions if d["verdict"] in ("moved", "placed")), "")
         why = newest or "kube-scheduler chose the node; no plan was needed"
@@ -87,7 +90,7 @@ def _decision(plan: Plan, action: str, why: str, to: str, step: Any, is_new: boo
 
 
 def from_journal(folder: Path, key: str) -> list[dict[str, str]]:
-    """Rows of kind `pod` about a pod, from every segment."""
+    """Rows of kinds `pod` and `bid` about a pod, from every segment."""
     import pyarrow.dataset as ds
 
     files = sorted(str(path) for path in folder.glob(SEGMENT_GLOB))
@@ -96,7 +99,7 @@ def from_journal(folder: Path, key: str) -> list[dict[str, str]]:
     from scheduler.live.planner.plan_resource import stamp
 
     namespace, _, name = key.partition("/")
-    mine = (ds.field("kind") == "pod") & (ds.field("namespace") == namespace) & (ds.field("pod") == name)
+    mine = ds.field("kind").isin(["pod", "bid"]) & (ds.field("namespace") == namespace) & (ds.field("pod") == name)
     rows = ds.dataset(files, format="parquet").to_table(filter=mine).to_pylist()
     return [
         {

@@ -162,6 +162,10 @@ def print_live_explanation(
     print(f"  {found['why']}")
     if found.get("refusal"):
         print(f"  kube-scheduler: {found['refusal']}")
+    if found.get("auction"):
+        print(f"  auction: {found['auction']['why']}")
+        for text in found["auction"]["ignored"]:
+            print(f"  auction: {text}")
     for cause in found.get("explanation", {}).get("causes", ()):
         print(f"  {cause['nodes']:>6} nodes  {cause['rule']}: {cause['example']}")
     for number, change in enumerate(found.get("explanation", {}).get("changes", ())):

@@ -84,6 +84,16 @@ class Round:
     utilisation: Floats
     waits: tuple[bool, ...]
 
+    def contended(self, unit_price: Floats) -> Floats:
+        """(N, R), these prices where they mean something: nothing for what all who bid for it could not use up.
+
+        Prices of a linear relaxation do that by themselves, but for what nobody bids for or a pool has none of: there
+        any price is as good to the solver.
+        """
+        wanted = np.zeros_like(self.market.room)
+        np.add.at(wanted, self.market.node, self.market.demand[self.market.offer_request()])
+        return np.where(wanted > self.market.room, unit_price, 0.0)
+
     def pool_prices(self, unit_price: Floats) -> Floats:
         """(N,) what a bundle costs in each pool at these prices per unit, (N, R): one figure, whatever a pod needs."""
         return np.asarray(unit_price @ self.bundle.astype(np.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -79,6 +80,7 @@ def answer(question: PriceQuestion) -> PriceAnswer:
         free = [PoolPrice(names, 0.0, float(made.utilisation[n])) for n, names in enumerate(pools)]
         return PriceAnswer("empty", 0.0, 0.0, 0, 0, time.process_time() - began, free, [])
     outcome = solve_market(market, effort=EFFORT)
+    outcome = replace(outcome, unit_price=made.contended(outcome.unit_price))
     prices = made.pool_prices(outcome.unit_price)
     return PriceAnswer(
         verdict=outcome.verdict,

@@ -219,3 +219,14 @@ def test_the_price_of_a_bundle_is_what_the_last_bidder_out_would_pay() -> None:
     _, unit = relaxed(made.market)
     prices = dict(zip((pool[0] for pool in made.pools), made.pool_prices(unit).tolist(), strict=True))
     assert prices == pytest.approx({"gpu": 1.0, "plain": 0.0})  # 4 of 8 GPUs are half a bundle, bid at rate 1
+
+
+def test_what_nobody_can_use_up_costs_nothing_whatever_a_solver_says() -> None:
+    nodes = [a_node("gpu", gpus=8), a_node("plain"), a_node("quiet", labels={"kind": "q"})]
+    pods = [a_pod(f"g{n}", gpus=4, cpu=100) for n in range(3)] + [a_pod("c", cpu=5000), a_pod("d", cpu=5000)]
+    pods += [a_pod("q", cpu=8000, node_selector={"kind": "q"})]
+    made = a_round(nodes, pods)
+    kept = made.contended(np.full(made.market.room.shape, 7.0))
+    column = {name: r for r, name in enumerate(made.market.resources)}
+    priced = {(pool[0], name) for n, pool in enumerate(made.pools) for name, r in column.items() if kept[n, r]}
+    assert priced == {("gpu", "nvidia.com/gpu"), ("gpu", "cpu"), ("plain", "cpu"), ("quiet", "cpu")}
