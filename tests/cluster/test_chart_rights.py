@@ -82,8 +82,10 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
         "remote": {"enabled": True}, "scheduler": {"replicas": 1},
         # Plans that have ended are soon deleted, which is else done when there are fifty.
         "planner": {
-            "namespaces": {WORK: "auto"}, "nodeHealth": "auto",
-            "settings": {"keep_plans": 1, "budget_window_s": 1.0, "rest_s": 0.0, "node_scan_s": 1.0},
+            "namespaces": {WORK: "auto"}, "nodeHealth": "auto", "priceRound": "auto",
+            "settings": {
+                "keep_plans": 1, "budget_window_s": 1.0, "rest_s": 0.0, "node_scan_s": 1.0, "price_round_s": 1.0,
+            },
         },
     }  # fmt: skip
     (folder / "values.yaml").write_text(yaml.safe_dump(values))
