@@ -24,6 +24,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.core.auction.budgets import budgets_of, within_budgets
+from scheduler.core.auction.charges import weigh
 from scheduler.core.auction.market import Floats, Market
 from scheduler.core.columns import Codes, Ints
 from scheduler.core.errors import StowageInputError
@@ -127,7 +129,7 @@ def make_round(snapshot: Snapshot, terms: Terms) -> Round:
     np.add.at(room, pool, free)
     np.maximum.at(most, pool, free)
     home = [int(pool[row[pod.node]]) if pod.node is not None else -1 for pod in bidders]
-    worth = _worth(bidders, demand, bundle, terms)
+    worth = _worth(bidders, demand, bundle, terms.bids)
     first, listed, value, unlisted = _offers(demand, home, worth, most, accepts[kind])
     tenants = sorted({pod.namespace for pod in bidders})
     number = {namespace: t for t, namespace in enumerate(tenants)}
@@ -148,6 +150,10 @@ def make_round(snapshot: Snapshot, terms: Terms) -> Round:
         gang=_gangs(bidders),
         unlisted=unlisted,
     )
+    factor = np.array([terms.weights.get(namespace, 1.0) for namespace in tenants], np.float64)
+    known = {namespace: budget for namespace, budget in terms.budgets.items() if namespace in number}
+    weighed = weigh(market, factor)
+    market = within_budgets(weighed, budgets_of(weighed, known))
     used = taken + _per_node([p for p in bidders if p.node is not None], resources, row, len(nodes))
     return Round(
         market, tuple(map(tuple, names)), bundle, _utilisation(used, allocatable, pool, count),
@@ -267,20 +273,11 @@ def _sizes(demand: Ints, bundle: Ints) -> Floats:
     return np.asarray((demand / np.maximum(bundle, 1)).max(axis=1, initial=0.0))
 
 
-def _worth(bidders: list[Pod], demand: Ints, bundle: Ints, terms: Terms) -> Floats:
-    """(J,) what each pod bids for a place, within its namespace's budget."""
-    worth = _sizes(demand, bundle)
-    total: dict[str, float] = {}
-    for j, pod in enumerate(bidders):
-        own = terms.bids.get(pod.key)
-        worth[j] = worth[j] * rate_of(pod.priority) if own is None else own
-        worth[j] *= terms.weights.get(pod.namespace, 1.0)
-        total[pod.namespace] = total.get(pod.namespace, 0.0) + float(worth[j])
-    for j, pod in enumerate(bidders):
-        budget = terms.budgets.get(pod.namespace)
-        if budget is not None and total[pod.namespace] > budget:
-            worth[j] *= budget / total[pod.namespace]
-    return worth
+def _worth(bidders: list[Pod], demand: Ints, bundle: Ints, bids: Mapping[str, float]) -> Floats:
+    """(J,) what each pod bids for a place, before weights and budgets."""
+    rates = np.array([rate_of(pod.priority) for pod in bidders], np.float64)
+    own = np.array([bids.get(pod.key, np.nan) for pod in bidders], np.float64)
+    return np.where(np.isnan(own), _sizes(demand, bundle) * rates, own)
 
 
 def _offers(

@@ -171,8 +171,8 @@ class Recorder:
         self._tell("default", regarding, kind, reason, action, text)
 
     def tell_of_namespace(self, name: str, uid: str, kind: str, reason: str, action: str, text: str) -> None:
-        """Create an Event on a namespace, in it."""
-        regarding = {"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": uid}
+        """Create an Event on a namespace, in it; the API server wants it to name that namespace twice."""
+        regarding = {"apiVersion": "v1", "kind": "Namespace", "namespace": name, "name": name, "uid": uid}
         self._tell(name, regarding, kind, reason, action, text)
 
     def _tell(
