@@ -1,4 +1,4 @@
-"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, `fgd`, `serverless`, `bench`."""
+"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, `auction`, `fgd`, `serverless`, `bench`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from analytics import bench_cli, fgd_cli, serverless_cli
+from analytics import auction_cli, bench_cli, fgd_cli, serverless_cli
 
 _GANGS = "Faults"
 _JSON = typer.Option(False, "--json", help="One JSON object on stdout, nothing else.")
@@ -19,6 +19,7 @@ def mount(app: typer.Typer) -> None:
     app.command("sweep")(sweep)
     app.command("capacity")(capacity)
     app.command("sql")(sql)
+    app.command("auction")(auction_cli.auction)
     app.command("fgd")(fgd_cli.fgd)
     app.add_typer(serverless_cli.app, name="serverless", help="Replay calls of functions: cold starts, idle memory.")
     app.add_typer(bench_cli.app, name="bench", help="Run published benchmarks and print their figures beside ours.")
