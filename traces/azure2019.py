@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from traces.errors import TraceFormatError
-from traces.layout import Field, Layout, Opener, Relation, once, with_names
+from traces.layout import Field, Layout, Relation, once
 from traces.reader import Reader
 from traces.schema import PLAIN_UNITS, TIERS_NONE, Gap
 from traces.serverless import SERIES, Assembly, sql_of, synthetic_days
 from traces.sources import SourceFile, ranges
-from traces.wide import WHOLE, read_header, wide_csv
+from traces.wide import WHOLE, lines_csv, read_header, wide_csv
 
 MINUTES = 1440
 DAYS = {"invocations_per_function_md": 14, "function_durations_percentiles": 14, "app_memory_percentiles": 12}
@@ -66,15 +66,8 @@ def _calls(file: Path, fields: tuple[Field, ...]) -> Relation:
     )
 
 
-def _daily(*keys: str) -> Opener:
-    """A narrow table with the day of its file, one row per keys."""
-    inner = once(with_names, *keys)
-
-    def opened(file: Path, fields: tuple[Field, ...]) -> Relation:
-        found = inner(file, fields)
-        return Relation(f"SELECT *, {_day(file)} AS day FROM ({found.sql})", found.line, found.rules, found.header_rows)
-
-    return opened
+def _daily(file: Path, fields: tuple[Field, ...]) -> Relation:
+    return lines_csv(file, fields, {"day": _day(file)})
 
 
 CALL_FIELDS = (OWNER, APP, FUNCTION, _id("trigger", "Trigger", mandatory=False))
@@ -104,7 +97,7 @@ DURATIONS = Layout(
     "_durations",
     (OWNER, APP, FUNCTION, _number("average", "Average"), _number("calls", "Count"), _number("maximum", "Maximum")),
     {name: name for name in ("day", *KEY, "average", "calls", "maximum")},
-    _daily("owner", "app", "name"),
+    once(_daily, "owner", "app", "name"),
     helper={"day": "i64", **KEY, "average": "f64", "calls": "f64", "maximum": "f64"},
 )
 MEMORY = Layout(
@@ -114,7 +107,7 @@ MEMORY = Layout(
         _number("mib", "AverageAllocatedMb"),
     ),
     {name: name for name in ("day", *KEY, "samples", "mib")},
-    _daily("owner", "app", "name"),
+    once(_daily, "owner", "app", "name"),
     helper={"day": "i64", **KEY, "name": "str?", "samples": "f64", "mib": "f64"},
 )  # fmt: skip
 
@@ -130,7 +123,7 @@ PLATFORM = Layout(
         "time_us": f"((day - 1) * {MINUTES} + minute - 1) * 60000000::BIGINT", "window_us": "60000000",
         "metric": "'invocations'", "value": "invocations",
     },
-    once(with_names, "day", "minute"),
+    once(lines_csv, "day", "minute"),
     helper=SERIES,
 )  # fmt: skip
 
@@ -168,10 +161,8 @@ def _finish(assembly: Assembly) -> None:
         assembly.write("functions", [sql_of("azure2019_functions")])
         _remark(assembly)
         assembly.con.execute(f"CREATE TABLE mentions AS {sql_of('azure2019_mentions')}")
-        calls = sql_of("azure2019_invocations")
-        spans = assembly.spans(BUSY_MINUTES.table)
-        assembly.write("invocations", (calls.format(minutes=assembly.scan("_minutes", span)) for span in spans))
-    assembly.write_series()
+    assembly.write_timed("invocations", "azure2019_invocations", BUSY_MINUTES.table)
+    assembly.write_timed("series", "series", PLATFORM.table)
 
 
 def _remark(assembly: Assembly) -> None:

@@ -18,6 +18,7 @@ FORMATS = {
     "azure2019": "traces.azure2019",
     "google2011": "traces.google2011",
     "google2019": "traces.google2019",
+    "huawei2025": "traces.huawei2025",
     "infinitehbd": "traces.infinitehbd",
     "openb": "traces.openb",
 }
@@ -28,7 +29,7 @@ class Reader:
     """A trace format. tables: published table -> what its files become. claim: the table of a file whose name hides it.
 
     choose: last word on which of the files found are meant, with notes for meta.json. fleet: as `Meta` says, of files.
-    place: as `find_files` says. holes: what is missing inside the files. finish: makes the canonical tables out of
+    place, deep: as `find_files` says. holes: what is missing inside the files. finish: makes canonical tables out of
     helper tables when all files are read.
     """
 
@@ -43,11 +44,12 @@ class Reader:
     place: Place = lambda table, path: None
     holes: Callable[[Sequence[SourceFile]], list[Gap]] = lambda files: []
     finish: Callable[[Assembly], None] | None = None
+    deep: bool = False
 
     def find(self, sources: Sequence[Path]) -> tuple[list[SourceFile], list[str]]:
         """The files to import, by table and part, and notes on the choice; TraceFormatError as `find_files`."""
         chosen, notes = self.choose(sources)
-        return find_files(chosen, self.tables, self.suffixes, self.claim, self.place), notes
+        return find_files(chosen, self.tables, self.suffixes, self.claim, self.place, self.deep), notes
 
 
 def get_reader(name: str) -> Reader:

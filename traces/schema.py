@@ -126,12 +126,12 @@ TABLES: dict[str, dict[str, str]] = {
     },
     # Serverless. One row per function, sorted by its number. name: the publisher's, unique together with app,
     # owner and region. triggers: "timer|http", in the source's words; trigger: the one group it counts in. memory_mib:
-    # measured, mean per pod; cpu_milli and limit_mib: what a pod of it may use. duration_us, max_duration_us: of one
-    # execution, a cold start not included.
+    # measured, mean per pod; cpu_milli and limit_mib: what a pod of it may use; request_milli: the CPU it asks for.
+    # duration_us, max_duration_us: of one execution, a cold start not included.
     "functions": {
         "function": "i32", "name": "str", "app": "str?", "owner": "str?", "region": "str?", "runtime": "str?",
-        "trigger": "str?", "triggers": "str?", "cpu_milli": "i64?", "limit_mib": "i64?", "memory_mib": "f64?",
-        "duration_us": "i64?", "max_duration_us": "i64?", "pool": "str?", "concurrency": "i32?",
+        "trigger": "str?", "triggers": "str?", "cpu_milli": "i64?", "request_milli": "i64?", "limit_mib": "i64?",
+        "memory_mib": "f64?", "duration_us": "i64?", "max_duration_us": "i64?", "pool": "str?", "concurrency": "i32?",
     },
     # Sorted by (start_us, function). `count` invocations began in [start_us, start_us + window_us); window_us 0: one
     # event, at start_us. duration_us: the mean of these executions, where the source has it.

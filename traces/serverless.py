@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -37,11 +37,13 @@ def sql_of(name: str) -> str:
 
 
 def synthetic_days(file: Path) -> int | None:
-    """How many days a generator noted beside a file that it made; None beside a published one."""
-    try:
-        return int(json.loads((file.parent / "synth.json").read_bytes())["days"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """How many days a generator noted beside or above a file that it made; None for a published one."""
+    for folder in list(file.parents)[:4]:
+        try:
+            return int(json.loads((folder / "synth.json").read_bytes())["days"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +74,8 @@ class Assembly:
         if helper in self.outputs:
             source = self.scan(helper)
         else:
-            nulls = (f"NULL::{DUCKDB_TYPES[kind.rstrip('?')]} AS {name}" for name, kind in layout.types.items())
+            types = {**layout.types, "filename": "str", "file_row_number": "i64"}
+            nulls = (f"NULL::{DUCKDB_TYPES[kind.rstrip('?')]} AS {name}" for name, kind in types.items())
             source = f"(SELECT {', '.join(nulls)} WHERE FALSE)"
         self.con.execute(f"CREATE OR REPLACE VIEW {helper} AS SELECT * FROM {source}")
 
@@ -84,20 +87,35 @@ class Assembly:
             SELECT (row_number() OVER (ORDER BY {names}) - 1)::INTEGER AS function, {names} FROM ({known})""")
         return self.count("SELECT count(*) FROM numbered")
 
-    def spans(self, helper: str) -> Iterable[list[Output]]:
-        """Parts of a helper table in order of time, those that overlap in time together."""
-        timed = [output for output in self.outputs.get(helper, ()) if output.rows]
-        timed.sort(key=lambda output: (output.first_us or 0, output.file))
-        group: list[Output] = []
+    def spans(self, *helpers: str) -> Iterator[dict[str, list[Output]]]:
+        """Parts of helper tables in order of time; those that overlap in time come together, by helper."""
+        timed = [output for helper in helpers for output in self.outputs.get(helper, ()) if output.rows]
+        timed.sort(key=lambda output: (output.first_us or 0, output.table, output.file))
+        group: dict[str, list[Output]] = {}
         end = -1
         for output in timed:
             if group and (output.first_us or 0) > end:
                 yield group
-                group = []
-            group.append(output)
+                group = {}
+            group.setdefault(output.table, []).append(output)
             end = max(end, output.latest_us or 0)
         if group:
             yield group
+
+    def write_timed(self, table: str, query: str, *helpers: str) -> None:
+        """Write a canonical table from the helper tables that `sql/QUERY.sql` calls {_name}, a span at a time.
+
+        Nothing is written where no file gave rows.
+        """
+        spans = list(self.spans(*helpers))
+        if spans:
+            self.write(table, (sql_of(query).format(**self._scans(span, helpers)) for span in spans))
+
+    def _scans(self, span: dict[str, list[Output]], helpers: Sequence[str]) -> dict[str, str]:
+        return {
+            helper: self.scan(helper, span[helper]) if helper in span else f"(FROM {helper} WHERE FALSE)"
+            for helper in helpers
+        }
 
     def write(self, table: str, queries: Iterable[str]) -> None:
         """Write the rows of the queries, in their order, as a canonical table: a part per query that gives any."""
@@ -114,11 +132,6 @@ class Assembly:
                 for batch in itertools.chain([first], batches):
                     writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
                     self.rows[table] += batch.num_rows
-
-    def write_series(self) -> None:
-        """Write `series` from its helper table, if any file gave one."""
-        if self.has("_series"):
-            self.write("series", [sql_of("series").format(series=self.scan("_series"))])
 
     def count(self, query: str) -> int:
         """The one number a query gives."""

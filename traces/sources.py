@@ -55,10 +55,12 @@ def find_files(
     suffixes: tuple[str, ...],
     claim: Callable[[Path], str | None] = lambda path: None,
     place: Place = lambda table, path: None,
+    deep: bool = False,
 ) -> list[SourceFile]:
     """The files of the sources (folders as published, table folders or files themselves) by table and part.
 
-    A file belongs to the table its name or its folder's name starts with, else to the one `claim` says. Raises
+    A file belongs to the table its name or its folder's name starts with, else to the one `claim` says. deep: the table
+    may also be named by a folder further up, and a table's folder has folders of its own. Raises
     TraceFormatError for a path that does not exist, a file of no table, names that make no series, or no file at all.
     """
     names = sorted(tables, key=len, reverse=True)
@@ -66,7 +68,7 @@ def find_files(
     for source in sources:
         if not source.exists():
             raise TraceFormatError("no such file or folder", file=source, fix="Check the path")
-        for path, table in _candidates(source, names, suffixes, claim):
+        for path, table in _candidates(source, names, suffixes, claim, deep):
             found.setdefault(table, {})[path] = None
     if not found:
         raise TraceFormatError(
@@ -78,10 +80,11 @@ def find_files(
 
 
 def _candidates(
-    source: Path, names: list[str], suffixes: tuple[str, ...], claim: Callable[[Path], str | None]
+    source: Path, names: list[str], suffixes: tuple[str, ...], claim: Callable[[Path], str | None], deep: bool
 ) -> Iterator[tuple[Path, str]]:
+    above = _named_above(source, names) if deep else None
     if source.is_file():
-        table = _table_of(source.name, names) or _table_of(source.parent.name, names) or claim(source)
+        table = _table_of(source.name, names) or _table_of(source.parent.name, names) or above or claim(source)
         if table is None:
             raise TraceFormatError(
                 f"cannot tell its table: neither its name nor its folder's starts with {', '.join(sorted(names))}",
@@ -90,15 +93,28 @@ def _candidates(
             )
         yield source, table
         return
-    own = _table_of(source.name, names)
+    own = _table_of(source.name, names) or above
+    if own is not None and deep:
+        yield from ((part, own) for part in _inside(source, suffixes, deep))
+        return
     for path in sorted(source.iterdir()):
         if path.is_dir():
             if path.name in names and own is None:
-                yield from ((part, path.name) for part in sorted(path.iterdir()) if part.name.endswith(suffixes))
+                yield from ((part, path.name) for part in _inside(path, suffixes, deep))
         elif path.name.endswith(suffixes):
             table = _table_of(path.name, names) or own or claim(path)
             if table is not None:
                 yield path, table
+
+
+def _inside(folder: Path, suffixes: tuple[str, ...], deep: bool) -> list[Path]:
+    found = folder.rglob("*") if deep else folder.iterdir()
+    return sorted(path for path in found if path.name.endswith(suffixes))
+
+
+def _named_above(path: Path, names: list[str]) -> str | None:
+    """The table that one of the three folders above is named after."""
+    return next((folder.name for folder in list(path.absolute().parents)[:3] if folder.name in names), None)
 
 
 def _table_of(name: str, names: list[str]) -> str | None:

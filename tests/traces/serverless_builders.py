@@ -67,3 +67,56 @@ def an_azure_trace(folder: Path) -> Path:
     azure_memory(folder, 1, [memory_row("o,a", 300, 30), memory_row("o,b", 64)])
     azure_memory(folder, 2, [memory_row("o,a", 100, 10), memory_row("o,b", 64)])
     return folder
+
+
+COLD_COLUMNS = (
+    "day,time,clusterName,funcName,userID,requestID,totalCost_cold_start,podAllocationCost,deployCodeCost,"
+    "deployDependencyCost,schedulingCost,podID"
+)
+CALL_COLUMNS = (
+    "time_worker,time_frontend,requestID,clusterName,funcName,podID,userID,totalCost_worker,workerCost,runtimeCost,"
+    "totalCost_frontend,frontendCost,busCost,readBodyCost,writeRspCost,cpu_usage,memory_usage,requestBodySize"
+)
+KIND_COLUMNS = "funcID,cpu_request,runtime,triggerType-invocationType"
+POD = "pool22-300-128-0000000007"
+FUNCTION = "11---22---pool22-300-128"
+
+
+def cold_row(day: object, time: object, total: object = "0.7", parts: str = "0.1,0.2,0.3,0.1", pod: str = POD) -> str:
+    return f"{day},{time},1,11,22,abc,{total},{parts},{pod}"
+
+
+def cold_starts(folder: Path, region: str, day: int, rows: Iterable[str]) -> Path:
+    return write(folder / "cold_start" / region / f"day_{day:02}.csv", [COLD_COLUMNS, *rows])
+
+
+def per_minute(folder: Path, region: str, day: int, rows: Iterable[str], metric: str = "requests") -> Path:
+    """Two functions, the second in another pool."""
+    header = f"day,time,{FUNCTION},11---22---pool30-1800-2048"
+    return write(folder / "quantiles" / region / metric / f"day_{day:02}.csv", [header, *rows])
+
+
+def call_row(time: object, run: object = 0.25, front: object = 0.1, memory: object = 34.5, pod: str = POD) -> str:
+    return f"{time},{front},abc,1,11,{pod},22,0.3,0.05,{run},{front},{front},{front},{front},{front},0.06,{memory},2.0"
+
+
+def kinds(folder: Path, rows: Iterable[str]) -> Path:
+    return write(folder / "runtime_triggerType" / "df_funcID_runtime_triggerType.csv", [KIND_COLUMNS, *rows])
+
+
+def a_huawei_trace(folder: Path) -> Path:
+    """Two days of R2 and one of R1, with calls per minute in R2, single calls of day 1 and a table of runtimes."""
+    folder.mkdir(parents=True)
+    (folder / "synth.json").write_text(json.dumps({"days": 2}))
+    cold_starts(folder, "R2", 0, [cold_row(0, 12.5), cold_row(0, 30.25)])
+    cold_starts(folder, "R2", 1, [cold_row(1, 86400.5)])
+    cold_starts(folder, "R1", 0, [cold_row(0, 12.5)])
+    per_minute(folder, "R2", 0, ["0,0,2.0,", "0,60,NaN,1.0", "0,120,,"])
+    per_minute(folder, "R2", 1, ["1,86400,,5"])
+    per_minute(folder, "R2", 0, ["0,0,0.125,"], "busCost_quantile_050")
+    per_minute(folder, "R2", 1, ["1,86400,,0.5"], "busCost_quantile_050")
+    write(
+        folder / "per_request" / "R2" / "part_000.csv", [CALL_COLUMNS, call_row(86401.25), call_row(86402, 0.75, "NaN")]
+    )
+    kinds(folder, [f"{FUNCTION},100,Python3,APIG-S TIMER-A", "11---22---pool30-1800-2048,1000,http,APIG-S"])
+    return folder

@@ -41,7 +41,8 @@ sizes AS (
 
 SELECT
     n.function, n.name, n.app, n.owner, NULL::VARCHAR AS region, NULL::VARCHAR AS runtime, called.trigger,
-    called.triggers, NULL::BIGINT AS cpu_milli, NULL::BIGINT AS limit_mib,
+    called.triggers, NULL::BIGINT AS cpu_milli, NULL::BIGINT AS request_milli,
+    NULL::BIGINT AS limit_mib,
     round(coalesce(own.mib, shared.mib / sizes.functions), 6) AS memory_mib,
     round(timed.average * 1000)::BIGINT AS duration_us, round(timed.maximum * 1000)::BIGINT AS max_duration_us,
     NULL::VARCHAR AS pool, NULL::INTEGER AS concurrency

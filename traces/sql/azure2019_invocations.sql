@@ -2,6 +2,6 @@
 SELECT
     m.start_us, m.window_us, mentions.function, m.count, mentions.duration_us, NULL::VARCHAR AS pod,
     NULL::BIGINT AS cpu_milli, NULL::DOUBLE AS memory_mib
-FROM {minutes} AS m
+FROM {_minutes} AS m
 JOIN mentions USING (day, row)
 ORDER BY m.start_us, mentions.function
