@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 import resource
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,10 +21,10 @@ from typing import Any
 from analytics.packing_bench import Answer, describe_machine, find_breaches, make_case, select_methods
 from analytics.packing_default import PENDING
 from analytics.packing_instances import Cell
+from analytics.plot import draw_lines
 
 PODS_PER_NODE = 10
 LIMITS_S = {100: 0.4, 500: 1.0, 1000: 5.0, 5000: 60.0}
-COLOURS = ("#1f6f8b", "#c2571a", "#5b7f2b", "#7a3e9d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,42 +162,11 @@ def render_run(run: ScaleRun) -> str:
 
 
 def draw_growth(runs: Sequence[ScaleRun]) -> str:
-    """An SVG of time until packed over nodes, both logarithmic, one line per method and usage."""
-    width, height, margin = 640, 400, 60
-    low_x, high_x = (math.log10(f([run.nodes for run in runs])) for f in (min, max))
-    times = [max(run.placed_s, 0.001) for run in runs]
-    low_y, high_y = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)) + 1e-9)
-
-    def x(nodes: float) -> float:
-        return margin + (math.log10(nodes) - low_x) / max(high_x - low_x, 1e-9) * (width - 2 * margin)
-
-    def y(seconds: float) -> float:
-        return height - margin - (math.log10(seconds) - low_y) / max(high_y - low_y, 1) * (height - 2 * margin)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">nodes ({PODS_PER_NODE} pods each)</text>',
-        '<text x="14" y="24">seconds until packed</text>',
-    ]
-    for power in range(low_y, high_y + 1):
-        parts.append(
-            f'<line x1="{margin}" x2="{width - margin}" y1="{y(10**power):.1f}" y2="{y(10**power):.1f}" stroke="#ddd"/>'
-        )
-        parts.append(f'<text x="{margin - 6}" y="{y(10**power) + 4:.1f}" text-anchor="end">{10**power:g}</text>')
-    for nodes in sorted({run.nodes for run in runs}):
-        parts.append(f'<text x="{x(nodes):.1f}" y="{height - margin + 16}" text-anchor="middle">{nodes}</text>')
-    for number, (method, usage) in enumerate(sorted({(run.method, run.usage_pct) for run in runs})):
-        colour = COLOURS[number % len(COLOURS)]
-        points: dict[int, list[float]] = {}
-        for run in runs:
-            if (run.method, run.usage_pct) == (method, usage):
-                points.setdefault(run.nodes, []).append(max(run.placed_s, 0.001))
-        line = " ".join(f"{x(n):.1f},{y(sorted(t)[len(t) // 2]):.1f}" for n, t in sorted(points.items()))
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [
-            f'<circle cx="{x(n):.1f}" cy="{y(t):.1f}" r="3" fill="{colour}"/>' for n, ts in points.items() for t in ts
-        ]
-        parts.append(f'<text x="{margin + 12}" y="{margin + 16 * number}" fill="{colour}">{method}, {usage} %</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    """An SVG of the median time until packed over nodes, both logarithmic, one line per method and usage."""
+    times: dict[str, dict[int, list[float]]] = {}
+    for run in sorted(runs, key=lambda run: (run.method, run.usage_pct, run.nodes)):
+        line = times.setdefault(f"{run.method}, {run.usage_pct} %", {})
+        line.setdefault(run.nodes, []).append(max(run.placed_s, 0.001))
+    lines = {name: [(float(n), statistics.median(found)) for n, found in line.items()] for name, line in times.items()}
+    x_label = f"nodes ({PODS_PER_NODE} pods each)"
+    return draw_lines(lines, x_label, "seconds until packed", log_x=True, log_y=True)

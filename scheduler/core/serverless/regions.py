@@ -56,7 +56,8 @@ def route(load: Counts, expected_s: Floats, actual_s: Floats, room: Counts, betw
         raise StowageInputError("cold starts and room cannot be negative")
     if expected_s.shape != load.shape or actual_s.shape != load.shape or between_s.shape != (regions, regions):
         raise StowageInputError(
-            f"load is {load.shape}, times are {expected_s.shape} and {actual_s.shape}, between regions {between_s.shape}"
+            f"load is {load.shape}, times are {expected_s.shape} and {actual_s.shape}, "
+            f"between regions {between_s.shape}"
         )
     moved = np.zeros((hours, regions, regions), np.int64)
     refused = np.zeros(hours, np.int64)

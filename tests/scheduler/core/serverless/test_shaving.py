@@ -70,7 +70,11 @@ def test_without_delay_nothing_is_shaved() -> None:
 
 @pytest.mark.parametrize(
     ("fixed", "movable", "message"),
-    [([1.0], [1.0, 2.0], "differ in length"), ([-1.0], [1.0], "fixed work of step 0 is -1.0"), ([1.0], [np.nan], "nan")],
+    [
+        ([1.0], [1.0, 2.0], "differ in length"),
+        ([-1.0], [1.0], "fixed work of step 0 is -1.0"),
+        ([1.0], [np.nan], "nan"),
+    ],
 )
 def test_broken_loads_are_refused(fixed: list[float], movable: list[float], message: str) -> None:
     with pytest.raises(StowageInputError, match=message):
