@@ -19,7 +19,9 @@ def trace() -> None:
 @app.command("import")
 def import_(
     format_name: str = typer.Argument(
-        ..., metavar="FORMAT", help="google2011, google2019, openb, infinitehbd, azure2019 or huawei2025."
+        ...,
+        metavar="FORMAT",
+        help="azure2019, azure2021, google2011, google2019, huawei2023, huawei2025, infinitehbd or openb.",
     ),
     sources: list[Path] = typer.Argument(..., metavar="SRC...", help="Folders as published, or the files themselves."),
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the canonical trace, to be made."),

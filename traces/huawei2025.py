@@ -4,7 +4,7 @@ Laid out as released: `cold_start/R1/day_00.csv` (one row per cold start), `quan
 minute, a column per function, NaN for none), `per_request/R5/*.csv` (every call, day 30 only) and
 `runtime_triggerType/df_funcID_runtime_triggerType.csv` (R2 only). Cold starts per minute and region, summed up by
 others, are read as `series`. Times are seconds from the start of the trace, not of the day. What the paper's Table 1
-calls microseconds, bytes and millicores the files hold in seconds, MB and cores.
+calls to_us, bytes and millicores the files hold in seconds, MB and cores.
 
 A function is told by its region and funcID `funcName---userID---poolName`; the rows of events lack the pool, which is
 their podID (`pool22-300-128-0000577863`: pool, millicores, MB, serial) without the serial. What a pod may use is in the
@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from traces.errors import TraceFormatError
+from traces.huawei import DAY, MAX_S, TIME, TIME_RULES, WHOLE_CELL, day_of, is_sound, named_day, to_us
 from traces.layout import Field, Layout, Relation, Rule, once
 from traces.reader import Reader
 from traces.schema import PLAIN_UNITS, TIERS_NONE, Gap
@@ -31,7 +32,7 @@ from traces.serverless import SERIES, Assembly, sql_of, synthetic_days
 from traces.sources import SourceFile, ranges
 from traces.wide import CELL, LABEL, absent, lines_csv, long_csv
 
-DAYS, DAY_S = 31, 86_400
+DAYS = 31
 REGIONS = ("R1", "R2", "R3", "R4", "R5")
 KNOWN_RUNTIMES = "R2"  # the only region whose runtimes and triggers were released
 # Millicores that a pod may use -> that it asks for, as the release's README says.
@@ -42,14 +43,7 @@ CPU_REQUEST = {
 COUNTS = "cold_starts_per_minute"
 KINDS = "runtime_triggerType"
 KINDS_FILE = "df_funcID_runtime_triggerType"
-DAY_OF = re.compile(r"day_(\d+)\.")
 REGION_OF = re.compile(r"R\d+")
-MAX_S = 10**9
-FIX = "Times must count from the start of the trace; add day x 86400 where they count within the day"
-
-DAY = Field("day", "day", "whole", mandatory=True, low=0, high=366, names=("day",))
-IS_OF_DAY = f"time BETWEEN day * {DAY_S} AND (day + 1) * {DAY_S}"
-SOUND = IS_OF_DAY.replace("time", "TRY_CAST(raw_time AS DOUBLE)").replace("day", "TRY_CAST(raw_day AS BIGINT)")
 
 
 def _seconds(key: str, name: str, *, mandatory: bool = True) -> Field:
@@ -60,11 +54,6 @@ def _text(key: str, name: str, *, mandatory: bool = True) -> Field:
     return Field(key, name, mandatory=mandatory, names=(name,))
 
 
-TIME = _seconds("time", "time")
-TIME_RULES = (
-    Rule("day", "must be the day in the file's name", "file_day IS NOT NULL AND day <> file_day"),
-    Rule("time", f"must be seconds from the start of the trace, day x {DAY_S} and on", f"NOT ({IS_OF_DAY})", fix=FIX),
-)
 POD_RULES = (
     Rule("pod", "must be pool-CPU-memory-serial", "NOT regexp_full_match(pod, '[^-]+-[0-9]{1,9}-[0-9]{1,9}-[0-9]+')"),
 )
@@ -75,18 +64,13 @@ def _region(file: Path) -> str | None:
     return next((folder.name for folder in list(file.parents)[:4] if REGION_OF.fullmatch(folder.name)), None)
 
 
-def _day(file: Path) -> int | None:
-    found = DAY_OF.search(file.name)
-    return int(found[1]) if found else None
-
-
 def _metric(file: Path) -> str:
     """What a file of quantiles holds: the name of its folder, such as busCost_quantile_050."""
     return file.parent.name
 
 
 def _told(file: Path) -> dict[str, int | float | str | None]:
-    return {"file_day": _day(file), "region": _region(file)}
+    return {"file_day": day_of(file), "region": _region(file)}
 
 
 def _events(file: Path, fields: tuple[Field, ...]) -> Relation:
@@ -96,7 +80,7 @@ def _events(file: Path, fields: tuple[Field, ...]) -> Relation:
 def _per_function(file: Path, fields: tuple[Field, ...]) -> Relation:
     name, _, percent = _metric(file).partition("_quantile_")
     told = {**_told(file), "metric": name, "quantile": int(percent) / 100 if percent else None}
-    return long_csv(file, fields, labels=_functions, sound=f"{SOUND} AND raw_day = '{_day(file)}'", constants=told)
+    return long_csv(file, fields, labels=_functions, sound=is_sound(day_of(file)), constants=told)
 
 
 def _functions(file: Path, names: Sequence[str]) -> Sequence[str]:
@@ -110,7 +94,7 @@ def _functions(file: Path, names: Sequence[str]) -> Sequence[str]:
 
 
 def _per_region(file: Path, fields: tuple[Field, ...]) -> Relation:
-    return long_csv(file, fields, labels=_regions, sound=SOUND, constants={"file_day": None})
+    return long_csv(file, fields, labels=_regions, sound=is_sound(None), constants={"file_day": None})
 
 
 def _regions(file: Path, names: Sequence[str]) -> Sequence[str]:
@@ -120,10 +104,6 @@ def _regions(file: Path, names: Sequence[str]) -> Sequence[str]:
             file=file, row=1, fix="Restore the header day,time,R1,...",
         )  # fmt: skip
     return names
-
-
-def _us(seconds: str) -> str:
-    return f"round({seconds} * 1000000)"
 
 
 POOL_SQL = "regexp_extract(pod, '^(.+)-[^-]+$', 1)"
@@ -140,9 +120,10 @@ COLD_STARTS = Layout(
         _seconds("scheduling", "schedulingCost", mandatory=False), _text("pod", "podID"),
     ),
     {
-        "time_us": _us("time"), "region": "region", "name": NAME_SQL, "cluster": "cluster", "pool": POOL_SQL,
-        "pod": "pod", "total_us": _us("total"), "pod_allocation_us": _us("allocation"), "deploy_code_us": _us("code"),
-        "deploy_dependency_us": _us("dependency"), "scheduling_us": _us("scheduling"), "request": "request",
+        "time_us": to_us("time"), "region": "region", "name": NAME_SQL, "cluster": "cluster", "pool": POOL_SQL,
+        "pod": "pod", "total_us": to_us("total"), "pod_allocation_us": to_us("allocation"),
+        "deploy_code_us": to_us("code"), "deploy_dependency_us": to_us("dependency"),
+        "scheduling_us": to_us("scheduling"), "request": "request",
     },
     absent(_events, "NaN", "nan"),
     (*TIME_RULES, *POD_RULES),
@@ -161,8 +142,8 @@ REQUESTS = Layout(
         Field("memory", "memory_usage", "number", low=0, names=("memory_usage",)),
     ),
     {
-        "start_us": _us("time"), "window_us": "0", "region": "region", "name": NAME_SQL, "count": "1",
-        "duration_us": _us("run"), "pod": "pod", "cpu_milli": "round(cores * 1000)", "memory_mib": "memory",
+        "start_us": to_us("time"), "window_us": "0", "region": "region", "name": NAME_SQL, "count": "1",
+        "duration_us": to_us("run"), "pod": "pod", "cpu_milli": "round(cores * 1000)", "memory_mib": "memory",
     },
     absent(_events, "NaN", "nan"),
     POD_RULES,
@@ -175,10 +156,10 @@ PER_MINUTE = Layout(
     "_calls",
     (DAY, TIME, LABEL, CELL),
     {
-        "start_us": _us("time"), "window_us": "60000000", "region": "region", "name": "label", "count": "cell",
+        "start_us": to_us("time"), "window_us": "60000000", "region": "region", "name": "label", "count": "cell",
     },
     _per_function,
-    (*TIME_RULES, Rule("cell", "must be a whole number", "cell <> trunc(cell)")),
+    (*TIME_RULES, WHOLE_CELL),
     where="cell > 0",
     helper={"start_us": "i64", "window_us": "i64", "region": "str?", "name": "str", "count": "i64"},
     may_be_empty=True,
@@ -187,7 +168,7 @@ QUANTILES = Layout(
     "_series",
     (DAY, TIME, LABEL, CELL),
     {
-        "time_us": _us("time"), "window_us": "60000000", "region": "region", "name": "label", "metric": "metric",
+        "time_us": to_us("time"), "window_us": "60000000", "region": "region", "name": "label", "metric": "metric",
         "quantile": "quantile", "value": "cell",
     },
     _per_function,
@@ -199,11 +180,11 @@ COLD_STARTS_PER_MINUTE = Layout(
     "_series",
     (DAY, TIME, LABEL, CELL),
     {
-        "time_us": _us("time"), "window_us": "60000000", "region": "label", "metric": "'num_cold_starts'",
+        "time_us": to_us("time"), "window_us": "60000000", "region": "label", "metric": "'num_cold_starts'",
         "value": "cell",
     },
     _per_region,
-    (*TIME_RULES, Rule("cell", "must be a whole number", "cell <> trunc(cell)")),
+    (*TIME_RULES, WHOLE_CELL),
     helper=SERIES,
 )  # fmt: skip
 FUNCTION_KINDS = Layout(
@@ -234,12 +215,9 @@ def _place(table: str, path: Path) -> SourceFile | None:
             fix=f"Lay it out as released: {table}/R1/",
         )
     if table == "per_request":
-        numbers = re.findall(r"\d+", path.name)
+        numbers = re.findall(r"\d{3,}", path.name)
         return SourceFile(path, table, int(numbers[-1]) if numbers else 0, None, group=region)
-    day = _day(path)
-    if day is None:
-        raise TraceFormatError("the name must say the day, as day_00 does", file=path, fix="Restore the published name")
-    days = synthetic_days(path) or DAYS
+    day, days = named_day(path), synthetic_days(path) or DAYS
     if table == "cold_start":
         return SourceFile(path, table, day, days, group=region)
     metric = _metric(path)
@@ -278,7 +256,7 @@ def _finish(assembly: Assembly) -> None:
         assembly.write("functions", [sql_of("huawei2025_functions")])
     assembly.write_timed("invocations", "huawei2025_invocations", "_calls", "_requests")
     assembly.write_timed("cold_starts", "huawei2025_cold_starts", "_cold_starts")
-    assembly.write_timed("series", "huawei2025_series", "_series")
+    assembly.write_timed("series", "huawei_series", "_series")
     [found] = assembly.con.sql(sql_of("huawei2025_remarks")).fetchall()
     for count, text in zip(found, REMARKS, strict=True):
         assembly.remark(count, text)

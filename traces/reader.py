@@ -16,8 +16,10 @@ from traces.sources import Place, SourceFile, find_files
 # Format -> module that holds its READER. A new format is one module and one line here.
 FORMATS = {
     "azure2019": "traces.azure2019",
+    "azure2021": "traces.azure2021",
     "google2011": "traces.google2011",
     "google2019": "traces.google2019",
+    "huawei2023": "traces.huawei2023",
     "huawei2025": "traces.huawei2025",
     "infinitehbd": "traces.infinitehbd",
     "openb": "traces.openb",

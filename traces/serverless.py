@@ -82,7 +82,7 @@ class Assembly:
     def number(self, mentions: Sequence[str], key: Sequence[str] = ("owner", "app", "name")) -> int:
         """Make the table `numbered`: a number per function that any of the tables mentions, in order of its key."""
         names = ", ".join(key)
-        known = " UNION ".join(f"SELECT {names} FROM {mention}" for mention in mentions)
+        known = " UNION ".join(f"SELECT DISTINCT {names} FROM {mention}" for mention in mentions)
         self.con.execute(f"""CREATE TABLE numbered AS
             SELECT (row_number() OVER (ORDER BY {names}) - 1)::INTEGER AS function, {names} FROM ({known})""")
         return self.count("SELECT count(*) FROM numbered")
