@@ -51,6 +51,9 @@ def bounds(
     between: str = typer.Option("100ms", "--between-regions", help="Time that running in another region adds."),
     region: str = typer.Option("R2", "--region", help="Whose running pods are looked at."),
     trigger: str = typer.Option("OBS-A", "--trigger", help="The asynchronous trigger whose work may wait."),
+    running_pods: Path | None = typer.Option(
+        None, "--running-pods", metavar="CSV", help="Running pods from here: columns hour and trigger:NAME."
+    ),
     wait: str = typer.Option("2,4,6,12", "--wait-hours", help="How long it may wait, in hours, with commas."),
     as_json: bool = _JSON,
 ) -> None:
@@ -58,7 +61,7 @@ def bounds(
     from analytics.errors import InputError
     from analytics.options import parse_duration_us
     from analytics.runs import to_json
-    from analytics.serverless.bounds import pool_regions, read_hours, read_running, shave_peaks
+    from analytics.serverless.bounds import pool_regions, read_hours, read_running, read_running_csv, shave_peaks
     from analytics.serverless.bounds_report import pooling_object, print_pooling, print_shaving, shaving_objects
     from traces.schema import open_trace
 
@@ -73,7 +76,8 @@ def bounds(
     except InputError as error:
         missing.append(str(error))
     try:
-        shaving = shave_peaks(*read_running(opened, region, trigger), hours)
+        running = read_running_csv(running_pods, trigger) if running_pods else read_running(opened, region, trigger)
+        shaving = shave_peaks(*running, hours)
         found["shaving"] = shaving_objects(region, trigger, shaving)
     except InputError as error:
         missing.append(str(error))

@@ -62,6 +62,8 @@ def _narrow(con: duckdb.DuckDBPyConnection, trace: Trace, regions: tuple[str, ..
         con.execute(f"CREATE OR REPLACE VIEW functions AS FROM {trace.scan('functions')} WHERE region IN ({chosen})")
     if trace.has("cold_starts"):
         con.execute(f"CREATE TABLE starts AS {query('serverless/starts')}")
+    if trace.has("cold_starts") and trace.has("invocations"):
+        con.execute(f"CREATE TABLE pods AS {query('serverless/pods')}")
 
 
 def _rows(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any] | None = None) -> list[Row]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -127,18 +129,15 @@ def pool_regions(counts: NDArray[np.int64], means: Floats | None, between_s: flo
 
 def read_running(trace: Trace, region: str, trigger: str) -> tuple[Floats, Floats]:
     """(H,) mean running pods of all other triggers, and of this one, in an hour. Raises InputError if not recorded."""
-    if not trace.has("series"):
-        raise InputError(f"{trace.folder} has no series of running pods")
+    if not (trace.has("series") and trace.has("functions")):
+        raise InputError(f"{trace.folder} has no series of running pods by function")
     with duckdb.connect() as con:
         rows = con.execute(
             f"""WITH pods AS (
-                SELECT (time_us // {HOUR_US})::INT AS hour, function, metric, avg(value) AS running
-                FROM {trace.scan("series")} WHERE region = $region AND
-                    (metric LIKE 'running_pods %' OR (metric = 'num_pods' AND function IS NOT NULL))
-                GROUP BY ALL)
-            SELECT hour, coalesce(functions.trigger, replace(metric, 'running_pods ', '')) AS trigger, sum(running)
-            FROM pods LEFT JOIN {trace.scan("functions") if trace.has("functions") else "(SELECT NULL::INT AS function,"
-            " NULL::VARCHAR AS trigger)"} AS functions USING (function) GROUP BY ALL""",
+                SELECT (time_us // {HOUR_US})::INT AS hour, function, avg(value) AS running
+                FROM {trace.scan("series")} WHERE metric = 'num_pods' AND quantile IS NULL GROUP BY ALL)
+            SELECT hour, coalesce(trigger, 'unknown') AS trigger, sum(running)
+            FROM pods JOIN {trace.scan("functions")} USING (function) WHERE region = $region GROUP BY ALL""",
             {"region": region},
         ).fetchall()
     triggers = sorted({row[1] for row in rows})
@@ -150,6 +149,32 @@ def read_running(trace: Trace, region: str, trigger: str) -> tuple[Floats, Float
     for hour, name, running in rows:
         (movable if name == trigger else fixed)[hour] += running
     return fixed, movable
+
+
+def read_running_csv(path: Path, trigger: str) -> tuple[Floats, Floats]:
+    """The same from a CSV with a row per hour, in order, and a column `trigger:NAME` per trigger.
+
+    Raises InputError for a missing file, column or hour, or what is no number.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    names = [name for name in (rows[0] if rows else {}) if name and name.startswith("trigger:")]
+    if f"trigger:{trigger}" not in names:
+        raise InputError(f"{path}: no column trigger:{trigger}; there are {', '.join(names) or 'none'}")
+    running = np.empty((len(rows), len(names)))
+    for number, row in enumerate(rows):
+        if row.get("hour") != str(number):
+            raise InputError(f"{path}, row {number + 2}: hour is {row.get('hour')!r}; hours run from 0 without gaps")
+        for column, name in enumerate(names):
+            try:
+                running[number, column] = float(row[name])
+            except (TypeError, ValueError):
+                raise InputError(f"{path}, row {number + 2}: {name} is {row[name]!r}, not a number of pods") from None
+    movable = running[:, names.index(f"trigger:{trigger}")]
+    return running.sum(axis=1) - movable, movable
 
 
 def shave_peaks(fixed: Floats, movable: Floats, hours: tuple[int, ...]) -> list[Shaving]:

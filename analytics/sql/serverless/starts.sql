@@ -13,8 +13,6 @@ select
         else 'large'
     end as size,
     starts.function,
-    functions.owner,
-    starts.pod,
     starts.total_us / 1e6 as total_s,
     starts.pod_allocation_us / 1e6 as pod_allocation_s,
     starts.deploy_code_us / 1e6 as deploy_code_s,

@@ -12,7 +12,7 @@ from cold_start_trace import a_function, a_start, a_sum, write_trace
 from typer.testing import CliRunner
 
 from analytics.errors import InputError
-from analytics.serverless.bounds import pool_regions, read_hours, read_running, shave_peaks
+from analytics.serverless.bounds import pool_regions, read_hours, read_running, read_running_csv, shave_peaks
 from stowage import app
 from traces.schema import open_trace
 
@@ -84,16 +84,31 @@ def test_published_regions_together_need_14_5_percent_less(shared_data: Callable
 
 
 def test_published_peak_is_shaved_as_in_the_paper(shared_data: Callable[[str], Path]) -> None:
-    folder = shared_data("huawei_serverless/digitised_from_eurosys25_pdf")
-    with (folder / "fig08_running_pods_hourly_R2.csv").open() as file:
-        rows = [{k: float(v) for k, v in row.items() if k.startswith("trigger:")} for row in csv.DictReader(file)]
-    movable = np.array([row["trigger:OBS-A"] for row in rows])
-    fixed = np.array([sum(row.values()) for row in rows]) - movable
-    found = {row.hours: row for row in shave_peaks(fixed, movable, (2, 4, 6, 12))}
+    path = shared_data("huawei_serverless/digitised_from_eurosys25_pdf") / "fig08_running_pods_hourly_R2.csv"
+    found = {row.hours: row for row in shave_peaks(*read_running_csv(path, "OBS-A"), (2, 4, 6, 12))}
     assert [round(100 * found[hours].blocks, 1) for hours in (2, 4, 6, 12)] == [6.2, 9.8, 14.6, 17.0]
     # A promise of two hours is worth more than a block of six, and four are the floor even without the future.
     assert found[2].bound > found[6].blocks
     assert found[4].reached == pytest.approx(found[12].blocks)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hour,trigger:A\n0,1\n", "no column trigger:OBS-A; there are trigger:A"),
+        ("", "there are none"),
+        ("hour,trigger:OBS-A\n0,1\n2,1\n", "row 3: hour is '2'"),
+        ("hour,trigger:OBS-A\n0,many\n", "row 2: trigger:OBS-A is 'many'"),
+        ("hour,trigger:OBS-A\n0\n", "row 2: trigger:OBS-A is None"),
+    ],
+)
+def test_running_pods_that_cannot_be_read_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "pods.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_running_csv(path, "OBS-A")
+    with pytest.raises(InputError, match="No such file"):
+        read_running_csv(tmp_path / "none.csv", "OBS-A")
 
 
 def test_the_command_says_what_it_can_and_what_is_missing(tmp_path: Path) -> None:
@@ -102,7 +117,7 @@ def test_the_command_says_what_it_can_and_what_is_missing(tmp_path: Path) -> Non
     assert run.exit_code == 0, run.output
     found = json.loads(run.stdout)
     assert found["pooling"]["room_apart"] == 2
-    assert "no running pods" in found["missing"][0]
+    assert "no series of running pods" in found["missing"][0]
     shown = CliRunner().invoke(app, ["serverless", "bounds", str(trace)])
     assert "not in the input" in shown.stdout
     wrong = CliRunner().invoke(app, ["serverless", "bounds", str(trace), "--wait-hours", "2,x"])
