@@ -157,6 +157,21 @@ class Exchange:
         self.live[request], self.holder[n] = True, request
         return float(self.profit[request] + length)
 
+    def price_range(self) -> tuple[Floats, Floats]:
+        """(N,) the lowest and the highest prices that clear the round: nobody wants what another holds.
+
+        All that clear it lie between, and so does whatever lies evenly between the two; in the middle hardly anybody is
+        in doubt between two nodes. A node that is left over is free in both.
+        """
+        low, high = self.price.copy(), self.price.copy()
+        for n in np.flatnonzero(self.holder != NOBODY).tolist():
+            holder = int(self.holder[n])
+            self.live[holder], self.holder[n] = False, NOBODY
+            low[n] -= self._find_heir(n)[0]
+            self.live[holder], self.holder[n] = True, holder
+            high[n] += self._find_seat(holder, may_stay_out=True)[0]
+        return np.maximum(low, 0.0), high
+
     def charges(self) -> Charges:
         """Clarke charges of everybody who takes part, exact for the nodes that requests list."""
         market = self.market

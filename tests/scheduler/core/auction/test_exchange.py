@@ -149,3 +149,16 @@ def test_a_bid_must_be_of_a_request_that_left_and_cover_its_offers():
 def test_empty_rounds_have_nobody_to_place():
     assert Exchange(a_market({"a": [1]}, {}, exclusive=True)).outcome().welfare == 0
     assert Exchange(a_market({"a": [0]}, {"x": ([1], {"a": 3.0})}, exclusive=True)).at.tolist() == [UNPLACED]
+
+
+@settings(max_examples=60)
+@given(seeds)
+def test_the_lowest_and_highest_prices_both_clear_the_round(seed):
+    market = a_round(seed)
+    exchange = Exchange(market)
+    low, high = exchange.price_range()
+    assert (low <= exchange.price + 1e-9).all()
+    assert (exchange.price <= high + 1e-9).all()
+    for prices in (low, high, (low + high) / 2):
+        bound = dual_bound(market, prices, np.zeros(market.room.shape))
+        assert bound == pytest.approx(exchange.outcome().welfare)
