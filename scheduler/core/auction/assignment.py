@@ -22,7 +22,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduler.core.auction.assignment_loops import bid_forward, bid_reverse, by_node, keep_slack, worth
+from scheduler.core.auction.assignment_loops import (
+    alike_in_order,
+    bid_forward,
+    bid_reverse,
+    by_node,
+    fingerprints,
+    keep_slack,
+    worth,
+)
 from scheduler.core.auction.market import UNPLACED, Floats, Market, Outcome, Verdict
 from scheduler.core.columns import Codes, Ints
 from scheduler.core.errors import StowageInputError
@@ -53,8 +61,11 @@ class Auction:
 
     def hold(self, at: Codes) -> None:
         """Give requests the nodes of an earlier answer, as far as they still bid for them."""
+        if len(at) != len(self.outside):
+            return  # of other requests
         request = self.requests()
         rows = np.flatnonzero(at[request] == self.node)
+        rows = rows[np.unique(self.node[rows], return_index=True)[1]]  # it may have been shared
         self.offer[request[rows]] = rows
         self.holder[self.node[rows]] = request[rows]
 
@@ -76,6 +87,12 @@ class Auction:
     def worth(self) -> tuple[float, float]:
         """Welfare so far, and the bound by the present prices."""
         return worth(self.first, self.node, self.value, self.outside, self.unlisted, self.price, self.offer)
+
+    def settle_ties(self) -> None:
+        """Of requests that bid the same, the first by name win, whatever the order they bid in."""
+        marks = fingerprints(self.first, self.node, self.value.view(np.int64))
+        order = np.argsort(marks, kind="stable")
+        alike_in_order(self.first, self.node, self.value, self.offer, self.holder, order)
 
     def pass_at(self, epsilon: float) -> bool:
         """Both halves at this epsilon; False when the budget of steps ended before they did."""
@@ -136,10 +153,10 @@ def solve_assignment(
 ) -> Outcome:
     """The allocation worth most where a node takes one request, with node prices and a bound.
 
-    start: the outcome of an earlier round with the same nodes and requests; its prices and places are where this one
-    begins. tolerance: the gap, as a share of the bound, at which to stop; 0 asks for the optimum. limit: offers to look
-    at; the answer by then is sound and has its bound. Equal bids win by name.
-    Raises StowageInputError for a market whose nodes are shared, or with gangs.
+    start: the outcome of an earlier round with the same nodes; its prices are where this one begins, and its places
+    where there are as many requests. tolerance: the gap, as a share of the bound, at which to stop; 0 asks for the
+    optimum. limit: offers to look at; the answer by then is sound and has its bound. Equal bids win by name.
+    Raises StowageInputError for a market whose nodes are shared, or with gangs (`solve.solve_market` takes those).
     """
     if not market.exclusive:
         raise StowageInputError("an assignment places one request per node; this market's nodes are shared")
@@ -153,16 +170,15 @@ def solve_assignment(
         auction.hold(start.at)
         epsilon = fine_epsilon(tolerance, start.welfare, len(market.nodes))
     welfare, bound = auction.run(max(tolerance, ROUNDING), epsilon)
+    auction.settle_ties()
     return outcome_of(market, auction, welfare, bound)
 
 
 def start_from(auction: Auction, start: Outcome) -> None:
-    """Take over the prices of an earlier outcome. Raises StowageInputError where it is not of this size."""
-    had, has = (len(start.at), len(start.node_price)), (len(auction.outside), len(auction.price))
-    if had != has:
-        raise StowageInputError(
-            f"the last round had {had[0]} requests and {had[1]} nodes, this one has {has[0]} and {has[1]}"
-        )
+    """Take over the prices of an earlier outcome. Raises StowageInputError where it is of other nodes."""
+    if start.node_price.shape != auction.price.shape:
+        had, has = len(start.node_price), len(auction.price)
+        raise StowageInputError(f"the last round had {had} nodes, this one has {has}; prices are per node")
     auction.price[:] = start.node_price
 
 

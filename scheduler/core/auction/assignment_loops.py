@@ -162,3 +162,54 @@ def worth(
             best = max(best, value[e] - price[node[e]])
         bound += best
     return welfare, bound
+
+
+@compiled
+def fingerprints(first: Ints, node: Codes, bits: Ints) -> Ints:
+    """(J,) a number for the offers of each request, the same where they are the same. bits: (E,) of the bids."""
+    marks = np.zeros(len(first) - 1, np.int64)
+    for j in range(len(marks)):
+        for e in range(first[j], first[j + 1]):
+            # FNV-1a, over words instead of bytes.
+            marks[j] = ((marks[j] ^ node[e]) * 1099511628211 ^ bits[e]) * 1099511628211
+    return marks
+
+
+@compiled
+def alike_in_order(first: Ints, node: Codes, value: Floats, offer: Ints, holder: Ints, order: Ints) -> None:
+    """Of requests that bid the same, let the earlier ones have the nodes, the earlier nodes first.
+
+    order: (J,) requests, those that may bid the same next to each other and ascending. The welfare stays as it is.
+    """
+    begin = 0
+    while begin < len(order):
+        like = order[begin]
+        wide = first[like + 1] - first[like]
+        end = begin + 1
+        while end < len(order):
+            other = order[end]
+            if first[other + 1] - first[other] != wide:
+                break
+            same = True
+            for i in range(wide):
+                e, o = first[like] + i, first[other] + i
+                if node[e] != node[o] or value[e] != value[o]:
+                    same = False
+                    break
+            if not same:
+                break
+            end += 1
+        if end - begin > 1:
+            held = np.full(end - begin, wide)
+            for i in range(end - begin):
+                j = order[begin + i]
+                if offer[j] >= 0:
+                    held[i] = offer[j] - first[j]
+            held.sort()
+            for i in range(end - begin):
+                j = order[begin + i]
+                offer[j] = -1
+                if held[i] < wide:
+                    offer[j] = first[j] + held[i]
+                    holder[node[offer[j]]] = j
+        begin = end

@@ -165,10 +165,10 @@ def solve_plane(
 ) -> Outcome:
     """One request per node at the most welfare, with a bound over all pairs of request and node.
 
-    start: the outcome of an earlier round with the same nodes and requests. tolerance: the gap, as a share of the
-    bound, at which to stop; where thousands of requests stand in one place it may not be reached, and is reported as it
-    is. listed: nodes that a request bids for at first. limit: offers, nodes and cells after which no search begins.
-    There are no resources in the outcome. Raises StowageInputError for a `start` of another size.
+    start: as in `solve_assignment`. tolerance: the gap, as a share of the bound, at which to stop; where thousands of
+    requests stand in one place it may not be reached, and is reported as it is. listed: nodes that a request bids for
+    at first. limit: offers, nodes and cells after which no search begins. There are no resources in the outcome.
+    Raises StowageInputError for a `start` of other nodes.
     """
     auction = _no_offers(bids)
     if not len(auction.price) or not len(auction.offer):

@@ -166,6 +166,6 @@ def test_broken_bids_are_refused_with_the_rule(change, message):
         replace(plane(), **change)
 
 
-def test_a_start_of_another_size_is_refused():
-    with pytest.raises(StowageInputError, match="had 30 requests and 12 nodes, this one has 30 and 13"):
+def test_a_start_of_other_nodes_is_refused():
+    with pytest.raises(StowageInputError, match="had 12 nodes, this one has 13"):
         solve_plane(plane(nodes=13), start=solve_plane(plane()))
