@@ -69,15 +69,16 @@ def check(
 @app.command()
 def synth(
     format_name: str = typer.Argument(
-        ..., metavar="FORMAT", help="google2011, infinitehbd (faults of servers) or huawei2025 (serverless)."
+        ..., metavar="FORMAT", help="google2011, infinitehbd (faults of servers), azure2019 or huawei2025 (serverless)."
     ),
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder of the published layout, to be made."),
     machines: int | None = typer.Option(
         None, "--machines", help="Machines at the start; google2011 has 12,477 and infinitehbd 400."
     ),
-    days: float = typer.Option(..., "--days", help="Length; those published have 29, 345 and 31 days."),
+    days: float = typer.Option(..., "--days", help="Length; those published have 29, 345, 14 and 31 days."),
     seed: int = typer.Option(0, "--seed", help="The same seed gives the same files."),
     usage: float = typer.Option(0.0, "--usage", help="Share of tasks that get task_usage rows (google2011)."),
+    functions: int | None = typer.Option(None, "--functions", help="Functions (azure2019; some 50,000 are published)."),
     scale: float = typer.Option(1.0, "--scale", help="Share of the functions and cold starts (huawei2025)."),
     like: Path | None = typer.Option(
         None, "--like", metavar="DIR", help="Take the published cold starts per minute from there (huawei2025)."
@@ -96,7 +97,7 @@ def synth(
     from traces.synth import Wish, synthesise
 
     start = time.monotonic()
-    wish = Wish(format_name, days, machines, seed, usage, scale, like)
+    wish = Wish(format_name, days, machines, seed, usage, functions, scale, like)
     with show_progress() as progress:
         rows = synthesise(out, wish, threads=threads, force=force, progress=progress)
     print_synth(rows, time.monotonic() - start, out, as_json)

@@ -1,5 +1,5 @@
-"""Write a synthetic trace in a published format: Google's ClusterData 2011 v2, faults of servers (see `faults`), or
-Huawei's serverless release (see `huawei`).
+"""Write a synthetic trace in a published format: Google's ClusterData 2011 v2, faults of servers (see `faults`), Azure
+Functions 2019 (see `azure`) or Huawei's serverless release (see `huawei`).
 
 Google's files look like the published ones (folders, part names, columns, 4-digit decimals, snapshot at time 0, first
 event after 600 s), the statistics come from `calibration`, and the schedule is a real one: tasks run only on machines
@@ -25,8 +25,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMATS = ("google2011", "huawei2025", "infinitehbd")
-MOST_MACHINES, MOST_DAYS = 200_000, 366.0
+FORMATS = ("azure2019", "google2011", "huawei2025", "infinitehbd")
+MOST_MACHINES, MOST_FUNCTIONS, MOST_DAYS = 200_000, 1_000_000, 366.0
+SERVERLESS_DAYS = {"azure2019": 14.0, "huawei2025": 31.0}
 
 
 class SynthError(ValueError):
@@ -37,9 +38,9 @@ class SynthError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for. machines: of google2011 and infinitehbd. usage: share of tasks that get task_usage rows, one
-    per 5 minutes (google2011). scale: share of the published functions and cold starts; like: folder with the published
-    numbers of cold starts, which are then met exactly where scale is 1 (huawei2025).
+    """What is asked for. machines: of google2011 and infinitehbd. functions: of azure2019. usage: share of tasks that
+    get task_usage rows, one per 5 minutes (google2011). scale: share of the published functions and cold starts; like:
+    folder with the published numbers of cold starts, which are then met exactly where scale is 1 (huawei2025).
     """
 
     format_name: str
@@ -47,36 +48,44 @@ class Wish:
     machines: int | None = None
     seed: int = 0
     usage: float = 0.0
+    functions: int | None = None
     scale: float = 1.0
     like: Path | None = None
 
     def faults(self) -> list[str]:
         """Every bound that the wish breaks."""
-        serverless = self.format_name == "huawei2025"
-        most_days = 31.0 if serverless else MOST_DAYS
-        wrong = []
         if self.format_name not in FORMATS:
-            wrong.append(f"format is {self.format_name!r}, known are: {', '.join(FORMATS)}")
-        if serverless and self.machines is not None:
-            wrong.append("a serverless trace has no machines; --scale says how much of the published one is wanted")
-        if not serverless and self.machines is None:
-            wrong.append("--machines is missing")
-        if self.machines is not None and not 1 <= self.machines <= MOST_MACHINES:
-            wrong.append(f"machines must be 1 to {MOST_MACHINES:,}, not {self.machines:,}")
-        if not 0 < self.days <= most_days:
-            wrong.append(f"days must be above 0 and at most {most_days:g}, not {self.days:g}")
-        if serverless and self.days != round(self.days):
-            wrong.append(f"the release has whole days, not {self.days:g}")
+            return [f"format is {self.format_name!r}, known are: {', '.join(FORMATS)}"]
+        sizes = {"azure2019": "functions", "huawei2025": "scale"}
+        size = sizes.get(self.format_name, "machines")
+        wrong = [
+            f"{self.format_name} takes no {name}"
+            for name, given in (
+                ("machines", size != "machines" and self.machines is not None),
+                ("functions", size != "functions" and self.functions is not None),
+                ("scale", size != "scale" and self.scale != 1),
+                ("like", size != "scale" and self.like is not None),
+                ("usage", self.format_name != "google2011" and self.usage != 0),
+            )
+            if given
+        ]
+        count = self.functions if size == "functions" else self.machines
+        if size != "scale" and count is None:
+            wrong.append(f"--{size} is missing")
+        most = MOST_FUNCTIONS if size == "functions" else MOST_MACHINES
+        if count is not None and not 1 <= count <= most:
+            wrong.append(f"{size} must be 1 to {most:,}, not {count:,}")
+        days = SERVERLESS_DAYS.get(self.format_name, MOST_DAYS)
+        if not 0 < self.days <= days:
+            wrong.append(f"days must be above 0 and at most {days:g}, not {self.days:g}")
+        elif self.format_name in SERVERLESS_DAYS and self.days != round(self.days):
+            wrong.append(f"{self.format_name} has whole days, not {self.days:g}")
         if not 0 <= self.usage <= 1:
             wrong.append(f"usage is a share of tasks, 0 to 1, not {self.usage:g}")
-        if self.usage and self.format_name != "google2011":
-            wrong.append(f"{self.format_name} has no tasks, so it takes no usage")
         if not 0 < self.scale <= 1:
             wrong.append(f"scale is a share of the published trace, above 0 and at most 1, not {self.scale:g}")
         if self.like is not None and not self.like.is_dir():
             wrong.append(f"{self.like} is not a folder")
-        if not serverless and (self.scale != 1 or self.like is not None):
-            wrong.append(f"{self.format_name} takes neither scale nor like")
         if self.seed < 0:
             wrong.append(f"seed must be 0 or more, not {self.seed}")
         return wrong
@@ -128,6 +137,10 @@ def _write(folder: Path, wish: Wish, threads: int, progress: Callable[[str, int,
         return write_release(
             folder, days=round(wish.days), scale=wish.scale, seed=wish.seed, like=wish.like, progress=progress
         )
+    if wish.format_name == "azure2019":
+        from traces.synth.azure import write_azure
+
+        return write_azure(folder, wish.functions or 0, round(wish.days), wish.seed, progress)
     assert wish.machines is not None
     if wish.format_name == "infinitehbd":
         from traces.synth.faults import write_faults
