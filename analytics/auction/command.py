@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analytics.auction.frontier import Point, trace_frontier
-from analytics.auction.mechanisms import Asked, regret_of, run
+from analytics.auction.mechanisms import Asked, regret_of, run, solve
 from analytics.auction.report import Answer
 from analytics.auction.rounds import read_round
 from analytics.errors import InputError
+from scheduler.core.auction.explain import explain
 from scheduler.core.auction.mohaf import MohafRules, Payment, Pricing
 from scheduler.core.columns import row_of
 
@@ -52,12 +53,16 @@ def hold_auction(options: AuctionOptions) -> Answer:
         options.paths, utility=options.utility, exclusive=options.per_node == "one", at=options.at,
         seed=options.draw_seed, listed=options.listed,
     )  # fmt: skip
-    if options.explain is not None:
-        row_of("request", made.market.requests, options.explain)
+    row = None if options.explain is None else row_of("request", made.market.requests, options.explain)
+    if row is not None and options.mechanism != "exact":
+        raise InputError(f"--explain {options.explain}: {options.mechanism} has no prices to explain by; exact has")
     result = run(made, asked)
     reference = result if result.outcome is not None else run(made, Asked("exact", options.seed, options.effort))
     assert reference.outcome is not None
     points: list[Point] = []
     if options.frontier:
         points = trace_frontier(made, options.frontier, options.towards, options.seed, options.effort)
-    return Answer(made, result, regret_of(made, result, reference.outcome), points, options.towards)
+    explained = None
+    if row is not None:
+        explained = explain(made.market, reference.outcome, row, lambda one: solve(one, options.seed, options.effort))
+    return Answer(made, result, regret_of(made, result, reference.outcome), points, options.towards, explained)

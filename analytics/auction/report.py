@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from analytics.auction.frontier import Point
 from analytics.auction.mechanisms import Regret, Result
 from analytics.auction.rounds import Round
 from analytics.report import number, print_table
+from scheduler.core.auction.explain import Explanation
 from scheduler.core.auction.market import UNPLACED, Market, bid_of
 
 MOST_SHOWN = 10
@@ -19,14 +20,14 @@ MOST_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """One run of the command. explained: of --explain, in sentences."""
+    """One run of the command. explained: of --explain."""
 
     made: Round
     result: Result
     regret: Regret
     frontier: Sequence[Point] = ()
     towards: str = ""
-    explained: Mapping[str, Any] = field(default_factory=dict)
+    explained: Explanation | None = None
 
     @property
     def revenue(self) -> float:
@@ -80,8 +81,8 @@ def to_report(answer: Answer) -> dict[str, Any]:
     }  # fmt: skip
     if answer.frontier:
         found["frontier"] = {"towards": answer.towards, "points": [point.as_dict() for point in answer.frontier]}
-    if answer.explained:
-        found["explanation"] = answer.explained
+    if answer.explained is not None:
+        found["explanation"] = {**asdict(answer.explained), "text": answer.explained.text}
     return found
 
 
@@ -135,8 +136,8 @@ def print_answer(answer: Answer) -> None:
     )  # fmt: skip
     if answer.frontier:
         print_frontier(answer.frontier, answer.towards)
-    for line in answer.explained.get("text", ()):
-        print(line)
+    if answer.explained is not None:
+        print(answer.explained.text)
 
 
 def print_frontier(points: Sequence[Point], towards: str) -> None:

@@ -162,9 +162,20 @@ def test_same_seed_same_answer(tmp_path):
         assert first["allocation"] == second["allocation"]
 
 
+def test_a_loser_is_told_who_outbid_it_and_what_would_have_won(tmp_path):
+    path = a_market_file(tmp_path)
+    told = auction(path, "--explain", "r3")["explanation"]
+    assert (told["answer"], told["verdict"], told["node"]) == ("outbid", "proved", "n2")
+    assert told["rivals"] == [{"request": "r2", "tenant": "blue", "bid": 5.0}]
+    assert told["winning_bid"] == pytest.approx(5.0)
+    assert told["text"] in table(path, "--explain", "r3").replace("\n", " ")
+    assert auction(path, "--explain", "r1")["explanation"]["answer"] == "won"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--mechanism", "drf", "--explain", "r1"], "drf has no prices to explain by"),
         (["--mechanism", "vcg"], "--mechanism vcg: choose exact, mohaf"),
         (["--per-node", "two"], "choose one or many"),
         (["--utility", "mine"], "choose paper or as-run"),
