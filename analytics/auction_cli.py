@@ -77,7 +77,7 @@ def auction(
     )  # fmt: skip
     answer = hold_auction(options)
     if plot is not None:
-        write_text(plot, draw_frontier(answer.frontier, towards, answer.made.source))
+        write_text(plot, draw_frontier(answer.frontier, towards))
     if out is not None:
         write_text(out, to_json(to_report(answer)))
     if as_json:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analytics.auction.worth import bid_of_priority
 from analytics.errors import InputError
+from scheduler.core.auction.from_snapshot import rate_of
 from scheduler.core.auction.market import Market
 from scheduler.core.auction.terms import Terms, terms_of
 from scheduler.core.columns import Ints, intern
@@ -94,7 +94,7 @@ def _accepted(pod: Pod, nodes: list[Node], demand: Ints, room: Ints) -> Ints:
 def _bid(path: Path, pod: Pod, size: float) -> float:
     text = pod.annotations.get(BID)
     if text is None:
-        return bid_of_priority(pod.priority, size)
+        return size * rate_of(pod.priority)
     try:
         bid = float(text)
     except ValueError:

@@ -17,6 +17,7 @@ import numpy as np
 from analytics.auction.mechanisms import solve
 from analytics.auction.rounds import Round
 from analytics.errors import InputError
+from analytics.plot import draw_lines
 from scheduler.core.auction.market import Floats
 from scheduler.core.auction.scores import Scores, score
 
@@ -57,16 +58,17 @@ def trace_frontier(made: Round, points: int, towards: str, seed: int, effort: fl
         raise InputError(f"--frontier {points}: a frontier has at least {FEWEST} points")
     if towards not in AIMS:
         raise InputError(f"--towards {towards}: choose {' or '.join(AIMS)}")
-    found = []
-    for step in range(points):
-        weight = step / (points - 1)
-        factor = _factor(made, towards, weight)[made.market.offer_request()]
-        began = time.process_time()
-        outcome = solve(replace(made.market, value=made.market.value * factor), seed, effort)
-        cpu_s = time.process_time() - began
-        scores = score(made.market, outcome.at, made.scale)
-        found.append(Point(weight, scores, outcome.welfare, outcome.bound, outcome.gap, outcome.verdict, cpu_s))
-    return found
+    return [solve_point(made, step / (points - 1), towards, seed, effort) for step in range(points)]
+
+
+def solve_point(made: Round, weight: float, towards: str, seed: int, effort: float) -> Point:
+    """The round with its bids weighted from the bids as they are (0) to the other aim (1)."""
+    factor = _factor(made, towards, weight)[made.market.offer_request()]
+    began = time.process_time()
+    outcome = solve(replace(made.market, value=made.market.value * factor), seed, effort)
+    cpu_s = time.process_time() - began
+    scores = score(made.market, outcome.at, made.scale)
+    return Point(weight, scores, outcome.welfare, outcome.bound, outcome.gap, outcome.verdict, cpu_s)
 
 
 def _factor(made: Round, towards: str, weight: float) -> Floats:
@@ -78,37 +80,13 @@ def _factor(made: Round, towards: str, weight: float) -> Floats:
     return np.asarray(requests[made.market.tenant].astype(np.float64) ** -weight)
 
 
-def draw_frontier(points: Sequence[Point], towards: str, title: str) -> str:
-    """An SVG of the other aim's figure over efficiency, the weight beside every point."""
-    width, height, margin = 640, 400, 70
+def draw_frontier(points: Sequence[Point], towards: str) -> str:
+    """An SVG of what is served and how evenly, over efficiency."""
+    figures = {
+        "demand placed": [point.placed for point in points],
+        "requests served": [point.scores.satisfaction for point in points],
+        "Jain's index over tenants": [point.scores.jain_tenants for point in points],
+    }
     across = [point.scores.efficiency for point in points]
-    label = "share of demand placed" if towards == "demand" else "Jain's index over tenants"
-    up = [point.placed if towards == "demand" else point.scores.jain_tenants for point in points]
-    to_x, to_y = _axis(across, margin, width - margin), _axis(up, height - margin, margin)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{width / 2}" y="20" text-anchor="middle">{_escape(title)}</text>',
-        f'<text x="{width / 2}" y="{height - 20}" text-anchor="middle">efficiency</text>',
-        f'<text x="14" y="{margin - 14}">{label}</text>',
-    ]
-    for value in (min(across), max(across)):
-        parts.append(f'<text x="{to_x(value):.1f}" y="{height - margin + 20}" text-anchor="middle">{value:.4f}</text>')
-    for value in (min(up), max(up)):
-        parts.append(f'<text x="{margin - 12}" y="{to_y(value) + 4:.1f}" text-anchor="end">{value:.4f}</text>')
-    line = " ".join(f"{to_x(a):.1f},{to_y(b):.1f}" for a, b in zip(across, up, strict=True))
-    parts.append(f'<polyline points="{line}" fill="none" stroke="#1f6f8b" stroke-width="2"/>')
-    for point, a, b in zip(points, across, up, strict=True):
-        parts.append(f'<circle cx="{to_x(a):.1f}" cy="{to_y(b):.1f}" r="3" fill="#c2571a"/>')
-        parts.append(f'<text x="{to_x(a) + 6:.1f}" y="{to_y(b) - 6:.1f}">{point.weight:.2f}</text>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _axis(values: Sequence[float], low: float, high: float) -> Any:
-    least, most = min(values), max(values)
-    return lambda value: low + (value - least) / ((most - least) or 1.0) * (high - low)
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    lines = {name: list(zip(across, up, strict=True)) for name, up in figures.items()}
+    return draw_lines(lines, "efficiency", "share, or index", title=f"from the bids towards {towards}")

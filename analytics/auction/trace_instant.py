@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from analytics.auction.worth import bid_of_priority
 from analytics.errors import InputError
+from scheduler.core.auction.from_snapshot import rate_of
 from scheduler.core.auction.market import Market
 from scheduler.core.auction.terms import Terms, terms_of
 from scheduler.core.columns import Ints, intern
@@ -36,7 +36,7 @@ def read_instant(trace: Trace, at_us: int, listed: int, *, exclusive: bool) -> t
     demand = np.column_stack([tasks[name] for name in resources])
     largest = np.maximum(room.max(axis=0), 1)
     size = (demand / largest).max(axis=1)
-    bid = np.array([bid_of_priority(int(p), s) for p, s in zip(tasks["priority"], size.tolist(), strict=True)])
+    bid = np.array([s * rate_of(int(p)) for p, s in zip(tasks["priority"], size.tolist(), strict=True)])
     nodes, more = _list_machines(demand, room, listed)
     owner = intern(tasks["tenant"].tolist())
     count = len(demand)

@@ -118,7 +118,7 @@ def test_the_frontier_goes_from_one_aim_to_the_other_and_is_drawn(tmp_path):
     assert points[2]["placed"]["capacity"] >= points[0]["placed"]["capacity"]
     assert all(0 <= point["gap"] < 1 for point in points)
     drawn = xml.etree.ElementTree.fromstring(plot.read_text())
-    assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == 3
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == 3
     assert json.loads(out.read_text())["frontier"] == found["frontier"]
 
 

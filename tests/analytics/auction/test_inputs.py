@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from analytics.auction.rounds import read_round
-from analytics.auction.worth import bid_of_priority
 from analytics.errors import InputError
 from scheduler.core.errors import StowageInputError
 from tests.analytics.auction.files import a_cluster, a_market_file, a_node, a_pod, job_events
@@ -108,11 +107,6 @@ def test_an_annotation_that_is_no_bid_is_refused(tmp_path, text):
     path = a_cluster(tmp_path, a_node("n1"), a_pod("p", annotations={"stowage.dev/bid": text}))
     with pytest.raises(InputError, match=f"pod shop/p is annotated stowage.dev/bid: .{text}.; a bid is"):
         read(path)
-
-
-def test_priority_is_worth_one_more_per_power_of_ten():
-    assert [bid_of_priority(p, 0.5) for p in (0, 9, 99)] == pytest.approx([0.5, 1.0, 1.5])
-    assert bid_of_priority(-9, 1.0) == pytest.approx(0.5)
 
 
 def test_a_trace_at_an_instant_is_what_is_up_and_alive_then(tmp_path):
