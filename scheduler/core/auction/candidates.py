@@ -174,6 +174,7 @@ def solve_plane(
     if not len(auction.price) or not len(auction.offer):
         return _outcome(auction, 0.0, 0.0, 0)
     search = NodeSearch(bids)
+    tolerance = max(tolerance, ROUNDING)
     auction.limit = limit
     price = clearing_guess(bids)
     if start is not None:
@@ -181,21 +182,21 @@ def solve_plane(
         price = start.node_price
     more, _ = search.best(price, listed, np.full(len(bids.shape), -price.max() - 1))
     _widen(auction, bids, np.hstack([more, _spread(bids, 0)]))
-    epsilon = auction.scale() / FALL
-    if start is not None:
+    if start is None:
+        welfare, _ = auction.run(tolerance / 3, auction.scale() / FALL)
+    else:
         auction.hold(start.at)
-        epsilon = fine_epsilon(tolerance, start.welfare, len(price))
+        welfare, _ = auction.run_on(tolerance / 3, fine_epsilon(tolerance, start.welfare, len(price)))
     for again in range(1, ROUNDS + 1):
-        welfare, _ = auction.run(tolerance / 3, epsilon)
         most = profits(auction.first, auction.node, auction.value, auction.price) + ALIKE * auction.scale()
         more, gain = search.best(auction.price, ADDED, most)
         bound = float(gain[:, 0].sum() + auction.price.sum())
-        if bound - welfare <= max(tolerance, ROUNDING) * bound or auction.steps + search.steps >= limit:
+        if bound - welfare <= tolerance * bound or auction.steps + search.steps >= limit:
             break
         spread = _spread(bids, again)
         spread[more[:, 0] < 0] = -1
         _widen(auction, bids, np.hstack([more, spread]))
-        epsilon = fine_epsilon(tolerance, welfare, len(price))
+        welfare, _ = auction.run_on(tolerance / 3, fine_epsilon(tolerance, welfare, len(price)))
     return _outcome(auction, welfare, bound, search.steps)
 
 

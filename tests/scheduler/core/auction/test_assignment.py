@@ -128,6 +128,17 @@ def test_a_price_war_is_short():
     assert outcome.steps < 1000 * len(market.node)
 
 
+def test_a_price_war_from_useless_prices_is_short_too():
+    nodes = [f"n{n:03}" for n in range(199)]
+    market = alone(nodes, {f"r{j:03}": dict.fromkeys(nodes, 1.0) for j in range(200)})
+    cold = solve_assignment(market)
+    useless = replace(cold, node_price=np.zeros(199), at=np.full(200, UNPLACED, np.int32))
+    again = solve_assignment(market, start=useless)
+    assert again.welfare == 199
+    assert again.gap <= 1e-6
+    assert again.steps < cold.steps + 15 * len(market.node)
+
+
 def contended(seed=0, requests=600, nodes=150):
     rng = np.random.default_rng(seed)
     market = random_market(rng, requests, nodes, exclusive=True)
