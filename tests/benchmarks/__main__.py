@@ -17,7 +17,7 @@ from tests.benchmarks.harness import warm_up
 # The last makes this process large.
 BENCHES = (
     "command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "detection",
-    "faults", "fgd", "auction", "huawei", "price_round", "assignment", "auction_growth", "policies",
+    "faults", "fgd", "auction", "huawei", "price_round", "assignment", "auction_growth", "auction_lies", "policies",
 )  # fmt: skip
 
 
