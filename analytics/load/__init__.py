@@ -16,7 +16,7 @@ from analytics.faults.history import find_history
 from analytics.load.attempts import read_attempts
 from analytics.load.faults import with_faults
 from analytics.load.machines import RESOURCES, Machines
-from analytics.load.requests import common_shapes, read_jobs, read_requests, request_classes
+from analytics.load.requests import common_shapes, read_jobs, read_requests, read_tenants, request_classes
 from analytics.options import ReplayOptions
 from analytics.replay.engine import Timeline
 from analytics.replay.state import NOWHERE, Attempts, Classes, Nodes, Tasks
@@ -38,12 +38,13 @@ class ReplayInput:
     task_rows: NDArray[np.int64]  # (T,) row of every task in the trace's table
     copies: NDArray[np.int16]  # (T,) 0: recorded; 1, 2, ...: added by --scale-load
     priorities: NDArray[np.int64]  # (P,) priority of every level
+    tenants: tuple[str, ...]  # U names, sorted; empty where the policy does not tell tenants apart
     unjudged: int  # tasks whose constraints the trace has no machine attributes for
     shapes: NDArray[np.int64]  # (K, R) the most frequent requests
     shape_weights: NDArray[np.float64]  # (K,) their share of all tasks
 
 
-def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayInput:
+def load_replay(trace: Trace, options: ReplayOptions, preempts: bool, by_tenant: bool = False) -> ReplayInput:
     """Read what `options` asks for. Raises InputError when nothing is left to replay."""
     window = window_of(trace, options)
     machines = Machines.read(trace, options)
@@ -58,11 +59,13 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
     if not len(stack.task_rows):
         raise InputError(f"no task of this trace is alive between {window[0]} us and {window[1]} us")
     requests = read_requests(trace, stack.task_rows)
+    tenants, tenant = read_tenants(trace, stack.task_rows, by_tenant)
     copy_of = np.zeros(len(stack.task_rows), np.int16)
     if options.scale_load != 1:
         copies = _copies_of(read_jobs(trace, stack.task_rows), options.scale_load)
         stack, copy_of = stack.repeated(copies)
         requests = requests.repeated(copies, copy_of)
+        tenant = np.repeat(tenant, copies)
     classes, class_of = request_classes(trace, requests, resources, machines, window[0]), requests.class_of
     priorities, level = _levels(requests.priority)
     shapes, weights = common_shapes(classes.demand, class_of)
@@ -72,7 +75,7 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
         resources=resources,
         nodes=machines.nodes(resources, len(priorities) if preempts else 0, window[0]),
         classes=classes,
-        tasks=_tasks(stack.first, class_of, level, len(priorities), bool(classes.gpus.any())),
+        tasks=_tasks(stack.first, class_of, level, tenant, bool(classes.gpus.any())),
         attempts=stack.attempts(window[0]),
         timeline=Timeline(
             arrivals,
@@ -82,6 +85,7 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool) -> ReplayI
         task_rows=stack.task_rows,
         copies=copy_of,
         priorities=priorities,
+        tenants=tenants,
         unjudged=requests.unjudged,
         shapes=shapes,
         shape_weights=weights,
@@ -107,25 +111,34 @@ def _levels(priority: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _tasks(
-    first: NDArray[np.int64], class_of: NDArray[np.int32], level: NDArray[np.int16], levels: int, has_gpus: bool
+    first: NDArray[np.int64],
+    class_of: NDArray[np.int32],
+    level: NDArray[np.int16],
+    tenant: NDArray[np.int32],
+    has_gpus: bool,
 ) -> Tasks:
+    """The tasks in groups by class, then level, then tenant."""
+    levels, tenants = int(level.max()) + 1, int(tenant.max()) + 1
     keys = class_of * np.int32(levels) + level  # classes x levels is far below 2^31
-    used = np.bincount(keys) > 0
-    group_keys = np.flatnonzero(used)
-    group = (np.cumsum(used) - 1).astype(np.int32)[keys]
+    if tenants > 1:
+        group_keys, group = np.unique(keys.astype(np.int64) * tenants + tenant, return_inverse=True)
+    else:  # a table of what occurs: a month has tens of millions of tasks
+        used = np.bincount(keys) > 0
+        group_keys, group = np.flatnonzero(used), (np.cumsum(used) - 1).astype(np.int32)[keys]
     count = len(class_of)
     return Tasks(
         first_attempt=first,
         ordinal=np.zeros(count, np.int32),
-        group=group,
+        group=group.astype(np.int32, copy=False),
         node=np.full(count, NOWHERE, np.int32),
         after=np.full(count, NOWHERE, np.int32),
         before=np.full(count, NOWHERE, np.int32),
         arrival=np.zeros(count, np.int32),
         epoch=np.zeros(count, np.uint16),
         device_mask=np.zeros(count if has_gpus else 0, np.int64),
-        class_of_group=(group_keys // levels).astype(np.int32),
-        level_of_group=(group_keys % levels).astype(np.int16),
+        class_of_group=(group_keys // (levels * tenants)).astype(np.int32),
+        level_of_group=(group_keys // tenants % levels).astype(np.int16),
+        tenant_of_group=(group_keys % tenants).astype(np.int32),
     )
 
 

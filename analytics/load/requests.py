@@ -89,6 +89,22 @@ def read_jobs(trace: Trace, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate(jobs)[rows]
 
 
+def read_tenants(trace: Trace, rows: NDArray[np.int64], apart: bool) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """The tenants of the given rows, names sorted, and which of them each row is of; no tenant is the tenant "".
+
+    Where they are not told `apart` there are no names and all rows are of the first.
+    """
+    if not apart:
+        return (), np.zeros(len(rows), np.int32)
+    found = [batch["tenant"].fill_null("") for batch in batches(trace.files("tasks"), ["tenant"])]
+    encoded = pa.chunked_array(found).take(pa.array(rows)).combine_chunks().dictionary_encode()
+    names = np.array(encoded.dictionary.to_pylist(), np.str_)
+    order = np.argsort(names)
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order))
+    return tuple(names[order].tolist()), rank[np.asarray(encoded.indices)]
+
+
 def request_classes(
     trace: Trace, requests: Requests, resources: tuple[str, ...], machines: Machines, opens_us: int
 ) -> Classes:

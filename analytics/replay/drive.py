@@ -14,6 +14,7 @@ from analytics.replay.planner import EVERY_US, Planned, plan_and_move
 from analytics.replay.queues import Queues, new_queues
 from analytics.replay.ranking import new_ranking, score_batch_of
 from analytics.replay.sampling import Samples, new_samples
+from analytics.replay.shares import count_shares
 from analytics.replay.state import settle
 from scheduler.core.policies import Policy
 
@@ -50,7 +51,14 @@ def replay(
         given.shapes,
         max(SHAPES_EVERY_US // interval_us, 1),
     )
-    queues = new_queues(given.classes.demand[given.tasks.class_of_group], len(given.priorities))
+    queues = new_queues(
+        given.classes.demand[given.tasks.class_of_group],
+        given.tasks.level_of_group,
+        len(given.priorities),
+        max(len(given.tenants), 1),
+    )
+    if policy.order == "dominant-share":
+        queues = count_shares(queues)
     ranking = new_ranking(len(given.machines), len(given.classes.demand))
     progress = engine.new_progress(len(given.machines))
     keys, values = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)

@@ -28,11 +28,13 @@ from analytics.replay.queues import (
     key,
     leave_queue,
     make_ready,
+    sort_ready,
     take_ready,
     unblock,
 )
 from analytics.replay.ranking import Ranking, best_node, mark_changed, score_rows
 from analytics.replay.sampling import Samples, sample
+from analytics.replay.shares import hold, offer
 from analytics.replay.state import (
     ENDED,
     FOREVER,
@@ -121,6 +123,23 @@ def _free(progress: Progress, ranking: Ranking, n: int) -> None:
 
 
 @njit(cache=True)
+def stop(
+    nodes: Nodes,
+    classes: Classes,
+    tasks: Tasks,
+    queues: Queues,
+    ranking: Ranking,
+    progress: Progress,
+    t: int,
+    now: int,
+) -> None:
+    """Task `t` runs no more."""
+    _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
+    hold(queues, classes, tasks, t, -1)
+    progress.at[RUNNING] -= 1
+
+
+@njit(cache=True)
 def _displace(
     nodes: Nodes,
     classes: Classes,
@@ -132,8 +151,7 @@ def _displace(
     now: int,
 ) -> None:
     """Task `t` loses its node and waits again from the end of its group."""
-    _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
-    progress.at[RUNNING] -= 1
+    stop(nodes, classes, tasks, queues, ranking, progress, t, now)
     enqueue(queues, tasks, t)
 
 
@@ -153,7 +171,9 @@ def _apply_machine(
     n = timeline.machine_node[e]
     settle(nodes, n, now)
     nodes.up[n] = timeline.machine_up[e]
+    offer(queues, nodes.allocatable[n], -1)
     nodes.allocatable[n] = timeline.machine_allocatable[e]
+    offer(queues, nodes.allocatable[n], 1)
     if not nodes.up[n]:
         while nodes.first_task[n] >= 0:
             t = nodes.first_task[n]
@@ -236,11 +256,17 @@ def _first_blocked(
 
 
 @njit(cache=True)
-def _forget(progress: Progress, g: int, n: int) -> None:
-    """Group `g` has another head, or was refused, and node `n` less room: what freed nodes want of them is unknown."""
+def _forget(queues: Queues, tasks: Tasks, progress: Progress, g: int, n: int) -> None:
+    """Group `g` has another head, or was refused, and node `n` less room: what freed nodes want of them is unknown.
+
+    So is where the tenant's other groups stand, if shares are counted.
+    """
+    freed, wanted, tenant_of_group = progress.freed, progress.wanted, tasks.tenant_of_group
+    has_shares = queues.held.shape[0] > 0
     for i in range(progress.at[FREED]):
-        if progress.freed[i] == n or progress.wanted[i] == g:
-            progress.wanted[i] = UNKNOWN
+        is_of_tenant = has_shares and wanted[i] >= 0 and tenant_of_group[wanted[i]] == tenant_of_group[g]
+        if freed[i] == n or wanted[i] == g or is_of_tenant:
+            wanted[i] = UNKNOWN
 
 
 @njit(cache=True)
@@ -330,8 +356,7 @@ def advance(
             if tasks.node[t] == WAITING:
                 leave_queue(queues, tasks, t)
             else:
-                _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
-                at[RUNNING] -= 1
+                stop(nodes, classes, tasks, queues, ranking, progress, t, now)
             count[EVENTS] += 1
             count[ENDS] += 1
             attempts.until_us[a] = now
@@ -358,7 +383,7 @@ def advance(
             leaves = NOWHERE
             kind = END
             if attempts.node[a] >= 0 and nodes.up[attempts.node[a]]:
-                _begin(nodes, classes, tasks, attempts, ranking, progress, t, attempts.node[a], now)
+                begin(nodes, classes, tasks, attempts, queues, ranking, progress, t, attempts.node[a], now)
                 attempts.status[a] = SUBMITTED
                 count[ARRIVED] += 1
                 if 0 <= attempts.until_us[a] < FOREVER:
@@ -375,6 +400,8 @@ def advance(
                 at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], leaves, value)
 
         at[ROUND] += 1
+        if queues.held.shape[0] > 0:  # what ended meanwhile made its tenant's place smaller
+            sort_ready(queues, tasks)
         while True:
             g = first_ready(queues, tasks)
             blocked = _first_blocked(nodes, classes, tasks, queues, progress, preempts)
@@ -407,10 +434,10 @@ def advance(
                 count[REFUSALS] += not is_retry
                 queues.refused_in[g] = at[ROUND]
                 block(queues, g)
-                _forget(progress, g, NOWHERE)
+                _forget(queues, tasks, progress, g, NOWHERE)
                 continue
             leave_queue(queues, tasks, t)
-            _begin(nodes, classes, tasks, attempts, ranking, progress, t, n, now)
+            begin(nodes, classes, tasks, attempts, queues, ranking, progress, t, n, now)
             a = current(tasks, t)
             if 0 <= attempts.until_us[a] < FOREVER:
                 if at[TIMERS] == timer_keys.shape[0]:
@@ -427,8 +454,9 @@ def advance(
             if victims > 0:  # they wait now, and there may be more room than was needed
                 at[ROUND] += 1
                 progress.wanted[: at[FREED]] = UNKNOWN
+                sort_ready(queues, tasks)
             else:
-                _forget(progress, g, n)
+                _forget(queues, tasks, progress, g, n)
         for i in range(at[FREED]):
             progress.is_freed[progress.freed[i]] = False
         at[FREED] = 0
@@ -459,18 +487,21 @@ def _submit(tasks: Tasks, attempts: Attempts, queues: Queues, progress: Progress
 
 
 @njit(cache=True)
-def _begin(
+def begin(
     nodes: Nodes,
     classes: Classes,
     tasks: Tasks,
     attempts: Attempts,
+    queues: Queues,
     ranking: Ranking,
     progress: Progress,
     t: int,
     n: int,
     now: int,
 ) -> None:
+    """Task `t` starts on node `n`."""
     occupy(nodes, classes, tasks, t, n, now)
+    hold(queues, classes, tasks, t, 1)
     mark_changed(ranking, n)
     progress.at[RUNNING] += 1
     a = current(tasks, t)

@@ -15,10 +15,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from analytics.load import ReplayInput
-from analytics.replay.engine import RUNNING, Progress, _begin, _free, current
+from analytics.replay.engine import Progress, begin, current, stop
 from analytics.replay.queues import Queues, enqueue, leave_queue
 from analytics.replay.ranking import Ranking
-from analytics.replay.state import FOREVER, NOWHERE, WAITING, vacate
+from analytics.replay.state import FOREVER, NOWHERE, WAITING
 from scheduler.core.packing.problem import AntiAffinity, Budget, Problem, problem_from_arrays
 from scheduler.core.packing.solve import solve
 
@@ -154,8 +154,7 @@ def _apply(nodes, classes, tasks, attempts, queues, ranking, progress, who, targ
         if tasks.node[t] == WAITING:
             leave_queue(queues, tasks, t)
         else:
-            _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
-            progress.at[RUNNING] -= 1
+            stop(nodes, classes, tasks, queues, ranking, progress, t, now)
             if targets[i] < 0:
                 if attempts.preemptions[current(tasks, t)] < 255:
                     attempts.preemptions[current(tasks, t)] += np.uint8(1)
@@ -164,7 +163,7 @@ def _apply(nodes, classes, tasks, attempts, queues, ranking, progress, who, targ
         if targets[i] < 0:
             continue
         t = who[i]
-        _begin(nodes, classes, tasks, attempts, ranking, progress, t, targets[i], now)
+        begin(nodes, classes, tasks, attempts, queues, ranking, progress, t, targets[i], now)
         a = current(tasks, t)
         if 0 <= attempts.until_us[a] < FOREVER:
             ends[i, 0] = t

@@ -1,9 +1,12 @@
-"""The scheduling queue: priority first, then time, as kube-scheduler's PrioritySort.
+"""The scheduling queue: priority first, then time, as kube-scheduler's PrioritySort, or as a policy orders it.
 
 Tasks of one (request class, priority level) wait in one *group*, first in first out: what refuses the first refuses
-the rest. A group with new tasks is *ready* and asks every node. A refused group is *blocked*: from then on only a node
-that is freed looks for it, and takes the first in the queue's order that fits. Blocked groups lie in cells by what they
-ask of CPU and memory, so that a freed node, which on a full cluster has little room, looks at few of a long backlog.
+the rest. A policy that tells tenants apart has groups per tenant too. A group's *place* in the queue is a number of its
+own plus one of its tenant; where the first comes from the level and the second is 0, that is PrioritySort.
+
+A group with new tasks is *ready* and asks every node. A refused group is *blocked*: from then on only a node that is
+freed looks for it, and takes the first in the queue's order that fits. Blocked groups lie in cells by what they ask of
+CPU and memory, so that a freed node, which on a full cluster has little room, looks at few of a long backlog.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ from analytics.replay.heap import pop, push
 from analytics.replay.preemption import lowest_level
 from analytics.replay.state import FOREVER, NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room, is_allowed
 
-SEQUENCE_BITS = 44  # arrivals counted in one replay; the level sits above them
+SEQUENCE_BITS = 32  # arrivals counted in one replay; the place sits above them
+PLACE_BITS = 31
 
 
 class Queues(NamedTuple):
-    """Q groups."""
+    """Q groups of U tenants."""
 
     head: NDArray[np.int32]  # (Q,) task, or NOWHERE
     tail: NDArray[np.int32]  # (Q,)
@@ -34,19 +38,23 @@ class Queues(NamedTuple):
     blocked_by_cpu: NDArray[np.int64]  # (X,) blocked groups with that step of CPU
     is_ready: NDArray[np.bool_]  # (Q,) has an entry in the ready heap
     refused_in: NDArray[np.int64]  # (Q,) the last round in which a freed node could not take it after all
-    ready_keys: NDArray[np.int64]  # (Q,) heap: most important level first, then earliest arrival
+    ready_keys: NDArray[np.int64]  # (Q,) heap, by `key`
     ready_groups: NDArray[np.int64]  # (Q,)
     counts: NDArray[np.int64]  # (2,) see below
     waiting_by_level: NDArray[np.int64]  # (P,)
+    base: NDArray[np.int64]  # (Q,) the group's part of its place; a place is at least 0 and below 2 ** PLACE_BITS
+    standing: NDArray[np.int64]  # (U,) the tenant's part
+    held: NDArray[np.int64]  # (U, R) requested by what runs; U = 0 where nobody counts it, see `shares`
+    offered: NDArray[np.int64]  # (R,) allocatable of all machines that are up, where `held` is counted
 
 
 READY, SEQUENCE = 0, 1
 CPU, MEMORY = 0, 1  # the columns of demand that make a cell
 
 
-def new_queues(demand: NDArray[np.int64], levels: int) -> Queues:
-    """Empty queues. demand: (Q, R), what one task of each group asks for."""
-    groups = len(demand)
+def new_queues(demand: NDArray[np.int64], level: NDArray[np.int16], levels: int, tenants: int = 1) -> Queues:
+    """Empty queues in order of priority. demand: (Q, R), what one task of each group asks for; level: (Q,)."""
+    groups, resources = demand.shape
     cell = np.array([[_step(amount) for amount in row] for row in demand[:, : MEMORY + 1]], np.int32).reshape(groups, 2)
     sides = cell.max(axis=0, initial=0) + 1
     return Queues(
@@ -64,6 +72,10 @@ def new_queues(demand: NDArray[np.int64], levels: int) -> Queues:
         ready_groups=np.zeros(groups + 1, np.int64),
         counts=np.zeros(2, np.int64),
         waiting_by_level=np.zeros(levels, np.int64),
+        base=levels - level.astype(np.int64),
+        standing=np.zeros(tenants, np.int64),
+        held=np.zeros((0, resources), np.int64),
+        offered=np.zeros(resources, np.int64),
     )
 
 
@@ -115,15 +127,14 @@ def make_ready(queues: Queues, tasks: Tasks, g: int) -> None:
 
 @njit(cache=True)
 def key(queues: Queues, tasks: Tasks, g: int) -> int:
-    """The queue's order: most important level first, then the earliest arrival. For a group in which somebody waits."""
-    levels = queues.waiting_by_level.shape[0]
-    return order_key(levels, tasks.level_of_group[g], tasks.arrival[queues.head[g]])
+    """The queue's order: the smallest place first, then the earliest arrival. For a group in which somebody waits."""
+    return order_key(queues.base[g] + queues.standing[tasks.tenant_of_group[g]], tasks.arrival[queues.head[g]])
 
 
 @njit(cache=True)
-def order_key(levels: int, level: int, arrival: int) -> int:
+def order_key(place: int, arrival: int) -> int:
     """Smaller is served first."""
-    return (np.int64(levels - level) << SEQUENCE_BITS) | arrival
+    return (place << SEQUENCE_BITS) | arrival
 
 
 @njit(cache=True)
@@ -143,6 +154,16 @@ def take_ready(queues: Queues) -> None:
     """Take what `first_ready` gave."""
     queues.is_ready[queues.ready_groups[0]] = False
     queues.counts[READY] = pop(queues.ready_keys, queues.ready_groups, queues.counts[READY])
+
+
+@njit(cache=True)
+def sort_ready(queues: Queues, tasks: Tasks) -> None:
+    """Places have become smaller: order the ready groups anew. (Larger ones are noticed by `first_ready`.)"""
+    count = queues.counts[READY]
+    queues.counts[READY] = 0
+    for g in queues.ready_groups[:count].copy():
+        queues.is_ready[g] = False
+        make_ready(queues, tasks, g)
 
 
 @njit(cache=True)
@@ -198,8 +219,9 @@ def first_blocked_for(
     """
     requested, allocatable, demand = nodes.requested, nodes.allocatable, classes.demand
     first_blocked, following, blocked_by_cpu = queues.first_blocked, queues.after, queues.blocked_by_cpu
-    head, refused_in, levels = queues.head, queues.refused_in, queues.waiting_by_level.shape[0]
+    head, refused_in, base, standing = queues.head, queues.refused_in, queues.base, queues.standing
     class_of_group, level_of_group, arrival = tasks.class_of_group, tasks.level_of_group, tasks.arrival
+    tenant_of_group = tasks.tenant_of_group
     by_level, gpus = nodes.by_level, classes.gpus
     if not nodes.up[n]:
         return NOWHERE
@@ -222,7 +244,7 @@ def first_blocked_for(
                     g = after
                     continue
                 # The order on bare arrays first: whom an earlier group precedes need not fit. See `has_room`.
-                at = order_key(levels, level_of_group[g], arrival[head[g]])
+                at = order_key(base[g] + standing[tenant_of_group[g]], arrival[head[g]])
                 if at < best_key:
                     takes = has_room(requested, allocatable, demand, c, n)
                     takes = takes and fits(nodes, classes, c, n)

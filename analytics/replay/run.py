@@ -45,7 +45,7 @@ def run(options: ReplayOptions, force: bool, tick: Callable[[float], None]) -> P
 def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]) -> tuple[RunFacts, Tables, float]:
     policy = get_policy(options.policy)
     preempts = policy.preempts if options.preemption == "policy" else options.preemption == "on"
-    given = load_replay(trace, options, preempts)
+    given = load_replay(trace, options, preempts, by_tenant=policy.order != "priority")
     outcome = replay(given, policy, preempts, options.seed, options.interval_us, tick)
     # The engine's capacity is what may be requested; reports are about what is installed, as a recorded run's are.
     factor = np.array([dict(options.overcommit).get(name, 1.0) for name in given.resources])

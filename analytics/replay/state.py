@@ -60,6 +60,7 @@ class Tasks(NamedTuple):
     device_mask: NDArray[np.int64]  # (T,) GPU devices held, or (0,) when no task asks for any
     class_of_group: NDArray[np.int32]  # (Q,)
     level_of_group: NDArray[np.int16]  # (Q,) dense rank of the priority
+    tenant_of_group: NDArray[np.int32]  # (Q,) all 0 where the policy does not tell tenants apart
 
 
 class Attempts(NamedTuple):

@@ -5,7 +5,8 @@ queue is sorted anew for every decision. It shares no code with the engine, read
 
 The rules. Within one instant: runs end, machines change, tasks are cancelled or come back, new tasks arrive (both by
 task row), and then, as long as any waiting task can be helped, the most important one (priority, then arrival) starts
-on the feasible node that scores best, or clears a node of less important tasks. A displaced task joins the end of the
+on the feasible node that scores best, or clears a node of less important tasks. Under `drf` the first is of the tenant
+with the least dominant share, and of it the most important. A displaced task joins the end of the
 queue and starts again from nothing.
 """
 
@@ -132,7 +133,9 @@ def _balance(node: Node, used: dict[str, int]) -> int:
     return int((1.0 - abs((one - other) / 2.0)) * 100.0)
 
 
-SCORES: dict[str, Score] = {"first-fit": first_fit, "best-fit": best_fit, "kube-default": kube_default}
+SCORES: dict[str, Score] = {
+    "first-fit": first_fit, "best-fit": best_fit, "kube-default": kube_default, "drf": kube_default,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -151,6 +154,7 @@ class NaiveReplay:
     timers: list[tuple[int, int, int, int]] = field(default_factory=list)
     clock: int = 0
     arrivals: int = 0
+    levels: int = 0
     watch: Callable[[NaiveReplay], None] = lambda replay: None
 
     def run(self) -> NaiveReplay:
@@ -164,6 +168,7 @@ class NaiveReplay:
                 demand = {name: _asked(task, name) for name in self.resources}
                 self.lives.append(Life(row, task, demand, works))
         levels = sorted({life.task.priority for life in self.lives})
+        self.levels = len(levels)
         for life in self.lives:
             life.level = levels.index(life.task.priority)
         machine_events = sorted(self.trace.machines, key=lambda row: row["time_us"])
@@ -289,16 +294,35 @@ class NaiveReplay:
 
     def waiting(self) -> list[Life]:
         found = [life for life in self.lives if life.arrival is not None]
-        return sorted(found, key=lambda life: (-life.task.priority, life.arrival))
+        stands = self._standings() if self.policy == "drf" else {}
+        return sorted(found, key=lambda life: (stands.get(life.task.tenant, 0), -life.task.priority, life.arrival))
+
+    def _standings(self) -> dict[str, int]:
+        """Dominant shares of what is up, in the steps that the engine counts; at most two clusters."""
+        held = {life.task.tenant: dict.fromkeys(self.resources, 0) for life in self.lives}
+        for node in self.nodes.values():
+            for life in node.running:
+                for name in self.resources:
+                    held[life.task.tenant][name] += life.demand[name]
+        offered = {name: sum(node.room.get(name, 0) for node in self.nodes.values()) for name in self.resources}
+        steps = 2 ** (30 - self.levels.bit_length())
+        shares = {
+            tenant: max((amount / offered[name] for name, amount in has.items() if offered[name]), default=0.0)
+            for tenant, has in held.items()
+        }
+        return {tenant: min(int(share * steps), 2 * steps - 1) for tenant, share in shares.items()}
 
     def _serve(self) -> None:
-        """In order, and from the start again when somebody was displaced: room only shrinks until then."""
-        displaced = True
-        while displaced:
-            displaced = False
+        """In order, and from the start again when that changed or somebody was displaced: else room only shrinks."""
+        changed = True
+        while changed:
+            changed = False
             for life in self.waiting():
-                if not self._place(life) and self.preempts and self._preempt(life):
-                    displaced = True
+                if self._place(life):
+                    changed = self.policy == "drf"
+                elif self.preempts and self._preempt(life):
+                    changed = True
+                if changed:
                     break
 
     def _place(self, life: Life) -> bool:

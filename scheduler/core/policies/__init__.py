@@ -39,6 +39,7 @@ ENTRY_POINT_GROUP: Final = "stowage.policies"
 Level = Literal["OS-level", "cluster", "big-data"]
 Control = Literal["central", "decentralised"]
 Method = Literal["exact", "metaheuristic", "greedy"]
+Order = Literal["priority", "dominant-share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Policy:
 
     score: made with `score_function`. needs_rescan: the score changes from decision to decision though the node does
     not, so it must not be cached. preempts: a pod that fits nowhere may displace pods of lower priority. planner: what
-    is asked for a plan when pods stay unschedulable ("packing"), or None.
+    is asked for a plan when pods stay unschedulable ("packing"), or None. order: who is served first, the most
+    important pod, or the tenant with the least dominant share and its most important pod; then the earliest.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Policy:
     needs_rescan: bool = False
     preempts: bool = False
     planner: Literal["packing"] | None = None
+    order: Order = "priority"
     taxonomy: Taxonomy = Taxonomy()
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ def score_function(function: Callable[..., float]) -> Callable[..., float]:
 _BUILT_IN: Final = {
     "best-fit": "best_fit",
     "dot-product": "dot_product",
+    "drf": "drf",
     "first-fit": "first_fit",
     "kube-default": "kube_default",
     "most-allocated": "most_allocated",

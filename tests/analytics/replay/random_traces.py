@@ -86,7 +86,10 @@ def _add_job(
         attempts = _attempts(dice, submit if dice.random() < 0.7 else submit + dice.randint(0, 5), machines)
         own = shape if dice.random() < 0.9 else dice.choice(shapes)
         flag = spread and dice.random() < 0.95
-        trace.task(*attempts, job=job, index=index, priority=priority, different_machines=flag, **own)
+        tenant = "abc"[job % 3]
+        trace.task(
+            *attempts, job=job, index=index, priority=priority, different_machines=flag, tenant=tenant, **own
+        )  # fmt: skip
 
 
 def _attempts(dice: random.Random, submit: int, machines: list[int]) -> list[Attempt]:

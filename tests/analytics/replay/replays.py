@@ -45,8 +45,8 @@ def options_for(trace: Trace, **changes: Any) -> ReplayOptions:
     return ReplayOptions(trace.folder, **({"out": Path("unused"), "interval_us": INTERVAL_US} | changes))
 
 
-def load(trace: Trace, preempts: bool = False, **options: Any) -> ReplayInput:
-    return load_replay(trace, options_for(trace, **options), preempts)
+def load(trace: Trace, preempts: bool = False, by_tenant: bool = False, **options: Any) -> ReplayInput:
+    return load_replay(trace, options_for(trace, **options), preempts, by_tenant)
 
 
 def run_engine(
@@ -95,5 +95,7 @@ def run_naively(trace: SmallTrace, window_us: tuple[int, int], policy: str, pree
 
 def decide(folder: Path, trace: SmallTrace, until: float = 1000, **how: Any) -> Placements:
     """Write, load and replay in one go, from 0 to `until` seconds."""
-    given = load(trace.write(folder / "trace", (0, until)), how.get("preempts", False), **how.pop("options", {}))
+    by_tenant = get_policy(how.get("policy", "first-fit")).order != "priority"
+    written, options = trace.write(folder / "trace", (0, until)), how.pop("options", {})
+    given = load(written, how.get("preempts", False), by_tenant, **options)
     return run_engine(given, **how)[0]

@@ -33,8 +33,9 @@ def test_engine_decides_what_the_naive_reference_decides(tmp_path: Path, block: 
             except InputError:  # nobody is alive in the window
                 assert not run_naively(case.trace, case.window_us, "first-fit", preempts, **case.options), seed
                 continue
+            shared = load(trace, preempts, True, from_us=opens, to_us=closes, **case.options)
             for policy in SCORES:
-                placed, _, _ = run_engine(given, policy, preempts)
+                placed, _, _ = run_engine(shared if policy == "drf" else given, policy, preempts)
                 wanted = run_naively(case.trace, case.window_us, policy, preempts, **case.options)
                 assert placed == wanted, f"seed {seed}, {policy}, preemption {preempts}"
 

@@ -14,7 +14,7 @@ from scheduler.core import policies
 from stowage import app
 
 BUILT_IN = [
-    "best-fit", "dot-product", "first-fit", "kube-default", "most-allocated", "packing", "random", "worst-fit",
+    "best-fit", "dot-product", "drf", "first-fit", "kube-default", "most-allocated", "packing", "random", "worst-fit",
 ]  # fmt: skip
 
 
