@@ -2,9 +2,10 @@
 
 With three seeds or more, seeds are the repetitions: the per-seed differences are resampled. With fewer, a run is
 resampled from inside. Attempts of one job are alike and wait together, so whole jobs are drawn, the same ones for both
-runs (delays, counts); the state of a cluster is alike from one minute to the next, so whole hours are drawn, the same
-ones for both (utilisation, stranded). That says how far the difference depends on which jobs or hours this trace
-happened to hold; it does not say what another month would bring. Intervals are percentile intervals at 95 %.
+runs (delays, counts, welfare, tenants' shares); the state of a cluster is alike from one minute to the next, so whole
+hours are drawn, the same ones for both (utilisation, stranded). That says how far the difference depends on which jobs
+or hours this trace happened to hold; it does not say what another month would bring. Intervals are percentile intervals
+at 95 %.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.metrics import short_resource
 from analytics.runs import Run
 from analytics.store import open_store, query
+from scheduler.core.auction.fairness import jain
 
 BLOCK_US = 3_600_000_000
 # Below this many blocks a resampled window is too much like itself for an interval to mean anything.
@@ -108,35 +111,88 @@ class _Delays:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """What the jobs' work was worth and what tenants got of what they wanted: a row per job and tenant.
+
+    kept, wanted: (rows, resources), resources in name order.
+    """
+
+    job: NDArray[np.int64]
+    tenant: NDArray[np.int64]
+    welfare: NDArray[np.float64]
+    kept: NDArray[np.float64]
+    wanted: NDArray[np.float64]
+
+    @classmethod
+    def read(cls, store: duckdb.DuckDBPyConnection) -> _Work:
+        rows = {name: np.asarray(column) for name, column in store.execute(query("work_by_job")).fetchnumpy().items()}
+        return cls(
+            rows["job"],
+            np.unique(rows["tenant"].astype(str), return_inverse=True)[1].reshape(-1),
+            rows["welfare"],
+            np.stack([rows[name] for name in sorted(rows) if name.startswith("kept_")], axis=1),
+            np.stack([rows[name] for name in sorted(rows) if name.startswith("wanted_")], axis=1),
+        )
+
+    def statistic(self, jobs: NDArray[np.int64]) -> Statistic:
+        """Welfare, and fairness over the tenants' kept shares as in fairness.sql, by how often each job was drawn."""
+        row = np.searchsorted(jobs, self.job)
+
+        def evaluate(weights: NDArray[np.int64]) -> dict[str, float]:
+            drawn = weights[row]
+            kept, wanted = (
+                np.stack([np.bincount(self.tenant, drawn * column) for column in columns.T], axis=1)
+                for columns in (self.kept, self.wanted)
+            )
+            dominant = wanted.argmax(axis=1)
+            tenants = np.flatnonzero(wanted.max(axis=1, initial=0) > 0)
+            if not len(tenants):
+                return {}
+            share = np.sort(kept[tenants, dominant[tenants]] / wanted[tenants, dominant[tenants]])
+            return {
+                "welfare.kept": float(self.welfare @ drawn),
+                "fairness.jain_kept_share": jain(share),
+                "fairness.min_kept_share": float(share[0]),
+                "fairness.low_kept_share": float(share[-(-len(share) // 20) - 1]),
+            }
+
+        return evaluate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _JobTable:
-    """What one run did to each job: counts by name, one value per job; delays by tier and of all."""
+    """What one run did to each job: counts by name, one value per job; delays by tier and of all; work and tenants."""
 
     jobs: NDArray[np.int64]
     counts: Mapping[str, NDArray[np.int64]]
     delays: Mapping[str, _Delays]
+    work: _Work
 
     @classmethod
     def read(cls, run: Run) -> _JobTable:
         with open_store(run.folder, run.facts) as store:
             counts = store.execute(query("counts_by_job")).fetchnumpy()
             waits = store.execute(query("waits_by_job")).fetchnumpy()
+            work = _Work.read(store)
         tier = np.asarray(waits.pop("tier"), dtype=str)
         rows = {name: tier == name for name in np.unique(tier) if name != "all"}
         rows |= {"all": np.full(len(tier), True)} if len(tier) else {}
         delays = {
             name: _Delays(**{column: np.asarray(waits[column])[at] for column in waits}) for name, at in rows.items()
         }
-        return cls(np.asarray(counts.pop("job")), {name: np.asarray(values) for name, values in counts.items()}, delays)
+        jobs = np.asarray(counts.pop("job"))
+        return cls(jobs, {name: np.asarray(values) for name, values in counts.items()}, delays, work)
 
     def statistic(self, jobs: NDArray[np.int64]) -> Statistic:
         """Metrics by how often each of `jobs` was drawn."""
         row = np.searchsorted(jobs, self.jobs)
-        delays = [table.statistic(f"delay_s.{tier}", jobs) for tier, table in self.delays.items()]
+        others = [table.statistic(f"delay_s.{tier}", jobs) for tier, table in self.delays.items()]
+        others.append(self.work.statistic(jobs))
 
         def evaluate(weights: NDArray[np.int64]) -> dict[str, float]:
             found = {name: float(weights[row] @ values) for name, values in self.counts.items()}
-            for delay in delays:
-                found |= delay(weights)
+            for other in others:
+                found |= other(weights)
             return found
 
         return evaluate

@@ -56,6 +56,7 @@ def summarise(
             "stranded": {name: row["stranded"] for name, row in resources.items()},
             "fragmented": {short_resource(name): row["fragmented"] for name, row in fragmentation.items()},
             "fairness": _rows(store, "fairness")[0],
+            "welfare": _rows(store, "welfare")[0],
             "nodes": _rows(store, "idle_nodes")[0],
             "node_spread": {short_resource(name): row for name, row in _by(store, "node_spread", "resource").items()},
             "cost": _cost(store, model),

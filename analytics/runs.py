@@ -6,7 +6,7 @@
     series.parquet      one row per interval: capacity, requested, used, stranded per resource; pending, running, nodes
     shapes.parquet      one row per sampled interval and common request shape: how many more fit, what is unusable
     nodes.parquet       one row per node: mean requested share per resource, busy time
-    tenants.parquet     one row per tenant: delay, slowdown, served share, dominant share
+    tenants.parquet     one row per tenant: delay, slowdown, served and kept share, dominant share
     summary.json        the metrics of analytics.metrics
 
 What a clock or the machine's load decides stands beside the folder, in RUN.cost.json, so that `diff -r` of two runs of
@@ -57,8 +57,8 @@ RESULT_SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "task": pa.int64(), "copy": pa.int32(), "attempt": pa.int32(), "job": pa.int64(), "task_index": pa.int32(),
         "tenant": _TEXT, "priority": pa.int32(), "cpu_milli": pa.int64(), "memory_mib": pa.int64(),
         "disk_mib": pa.int64(), "gpu_milli": pa.int64(), "submit_us": pa.int64(), "start_us": pa.int64(),
-        "end_us": pa.int64(), "end": _TEXT, "node": pa.int64(), "evictions": pa.int32(), "preemptions": pa.int32(),
-        "initial": pa.bool_(),
+        "last_start_us": pa.int64(), "end_us": pa.int64(), "end": _TEXT, "node": pa.int64(), "evictions": pa.int32(),
+        "preemptions": pa.int32(), "initial": pa.bool_(),
     },
     "series": {"time_us": pa.int64(), "pending": pa.int64(), "running": pa.int64(), "nodes": pa.int64()},
     "shapes": {
@@ -195,10 +195,12 @@ def result_columns(resources: tuple[str, ...]) -> dict[str, dict[str, pa.DataTyp
 def conform(table: pa.Table, types: Mapping[str, pa.DataType], name: str) -> pa.Table:
     """The table with the required columns first, in order and type, then its own others in name order.
 
-    Placements without a `copy` are all recorded ones.
+    Placements without a `copy` are all recorded ones; without `last_start_us`, none started twice.
     """
     if "copy" in types and "copy" not in table.column_names:
         table = table.append_column("copy", pa.repeat(pa.scalar(0, pa.int32()), table.num_rows))
+    if "last_start_us" in types and "last_start_us" not in table.column_names and "start_us" in table.column_names:
+        table = table.append_column("last_start_us", table["start_us"])
     missing = [column for column in types if column not in table.column_names]
     if missing:
         raise InputError(f"the table {name} lacks {', '.join(missing)}")

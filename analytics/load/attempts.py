@@ -70,6 +70,7 @@ class AttemptStack:
         return Attempts(
             submit_us=self.submit_us,
             start_us=np.full(count, -1, np.int64),
+            restart_ms=np.zeros(count, np.uint32),
             until_us=self.until_us,
             node=self.node,
             status=np.full(count, EXPECTED, np.int8),

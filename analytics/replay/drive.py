@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,12 @@ from analytics.replay import engine
 from analytics.replay.planner import EVERY_US, Planned, plan_and_move
 from analytics.replay.queues import Queues, new_queues
 from analytics.replay.ranking import new_ranking, score_batch_of
+from analytics.replay.rounds import ROUND_US, hold_round, new_auction, release
 from analytics.replay.sampling import Samples, new_samples
 from analytics.replay.shares import count_shares
-from analytics.replay.state import settle
-from scheduler.core.policies import Policy
+from analytics.replay.state import FOREVER, settle
+from scheduler.core.policies import Planner, Policy
+from traces.schema import Tier
 
 SLICES = 200
 SHAPES_EVERY_US = 3_600_000_000
@@ -39,8 +41,9 @@ def replay(
     seed: int,
     interval_us: int,
     tick: Callable[[float], None] = lambda share: None,
+    tiers: Sequence[Tier] = (),
 ) -> Outcome:
-    """Replay the whole window; `tick` hears the share of simulated time that is done."""
+    """Replay the whole window; `tick` hears the share of simulated time that is done. tiers: what bids go by."""
     start_us, end_us = given.window_us
     samples = new_samples(
         start_us,
@@ -65,8 +68,11 @@ def replay(
     scores = score_batch_of(policy.score)
     choice = engine.UNIFORM if policy.name == "random" else engine.RESCAN if policy.needs_rescan else engine.BEST
     began_s = 0.0
-    planned = Planned()
-    for until_us in _stops(start_us, end_us, policy.planner is not None):
+    planned, auction = Planned(), new_auction(given, tiers)
+    ranking.withholds[0] = policy.planner == "auction"
+
+    def advance(until_us: int, wake_us: int = FOREVER) -> None:
+        nonlocal keys, values
         keys, values = engine.advance(
             given.nodes,
             given.classes,
@@ -84,26 +90,40 @@ def replay(
             preempts,
             seed,
             until_us,
+            wake_us,
         )
+
+    for until_us in _stops(start_us, end_us, policy.planner):
+        advance(until_us)
         if until_us < start_us:
             began_s = time.process_time()
-        elif policy.planner is not None and until_us < end_us:
+        elif policy.planner == "packing" and until_us < end_us:
             started = plan_and_move(given, queues, ranking, progress, until_us, seed, planned)
             keys, values = engine.set_timers(given.tasks, progress, keys, values, started)
+        elif policy.planner == "auction":
+            started = hold_round(auction, given, queues, ranking, progress, until_us, seed)
+            keys, values = engine.set_timers(given.tasks, progress, keys, values, started)
+            release(given.nodes, given.classes, given.tasks, queues, ranking, progress, preempts)
+            ranking.withholds[0] = False
+            advance(until_us, until_us)
+            ranking.withholds[0] = True
         tick(max(until_us - start_us, 0) / (end_us - start_us))
     cpu_s = time.process_time() - began_s
     for node in range(len(given.machines)):
         settle(given.nodes, node, end_us)
     names = ("events", "placements", "evictions", "preemptions", "refusals", "ends", "arrivals")
     counters = dict(zip(names, progress.counts.tolist(), strict=True))
-    if policy.planner is not None:
+    if policy.planner == "packing":
         counters |= planned.counters()
+    elif policy.planner == "auction":
+        counters |= auction.counted
     return Outcome(samples, queues, counters, cpu_s)
 
 
-def _stops(start_us: int, end_us: int, has_planner: bool) -> list[int]:
+def _stops(start_us: int, end_us: int, planner: Planner | None) -> list[int]:
     """Where the loop pauses: for progress, and for the planner. Nothing but compilation happens before the first."""
     stops = set(np.linspace(start_us, end_us, SLICES + 1).astype(np.int64).tolist())
-    if has_planner:
-        stops = {start_us, end_us, *range(start_us + EVERY_US, end_us, EVERY_US)}
+    if planner is not None:
+        every_us = EVERY_US if planner == "packing" else ROUND_US
+        stops = {start_us, end_us, *range(start_us + every_us, end_us, every_us)}
     return [start_us - 1, *sorted(stops)]

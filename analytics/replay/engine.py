@@ -38,6 +38,7 @@ from analytics.replay.shares import hold, offer
 from analytics.replay.state import (
     ENDED,
     FOREVER,
+    NOT_AGAIN,
     NOWHERE,
     SUBMITTED,
     WAITING,
@@ -70,7 +71,7 @@ class Progress(NamedTuple):
     counts: NDArray[np.int64]
     all_nodes: NDArray[np.int64]  # (N,) their rows
     victims: NDArray[np.int32]  # scratch
-    freed: NDArray[np.int32]  # (N,) nodes with more room than when the queue was last served, `at[FREED]` of them
+    freed: NDArray[np.int32]  # (N,) nodes with more room than when blocked groups were last served, `at[FREED]` of them
     is_freed: NDArray[np.bool_]  # (N,) by node
     wanted: NDArray[np.int32]  # (N,) per freed node the first blocked group it could take, NOWHERE or UNKNOWN
 
@@ -120,6 +121,7 @@ def _free(progress: Progress, ranking: Ranking, n: int) -> None:
         progress.freed[progress.at[FREED]] = n
         progress.wanted[progress.at[FREED]] = UNKNOWN
         progress.at[FREED] += 1
+        ranking.withheld[n] = ranking.withholds[0]
 
 
 @njit(cache=True)
@@ -140,10 +142,11 @@ def stop(
 
 
 @njit(cache=True)
-def _displace(
+def displace(
     nodes: Nodes,
     classes: Classes,
     tasks: Tasks,
+    attempts: Attempts,
     queues: Queues,
     ranking: Ranking,
     progress: Progress,
@@ -152,6 +155,7 @@ def _displace(
 ) -> None:
     """Task `t` loses its node and waits again from the end of its group."""
     stop(nodes, classes, tasks, queues, ranking, progress, t, now)
+    attempts.restart_ms[current(tasks, t)] = NOT_AGAIN
     enqueue(queues, tasks, t)
 
 
@@ -179,7 +183,7 @@ def _apply_machine(
             t = nodes.first_task[n]
             _count(attempts.evictions, current(tasks, t))
             progress.counts[EVICTIONS] += 1
-            _displace(nodes, classes, tasks, queues, ranking, progress, t, now)
+            displace(nodes, classes, tasks, attempts, queues, ranking, progress, t, now)
     _free(progress, ranking, n)
 
 
@@ -296,13 +300,17 @@ def advance(
     preempts: bool,
     seed: int,
     until_us: int,
+    wake_us: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Replay up to and including `until_us`; gives the timer heap, which may have grown."""
+    """Replay up to and including `until_us`; gives the timer heap, which may have grown.
+
+    wake_us: an instant at which the queue is served though nothing happens, or FOREVER.
+    """
     at, count = progress.at, progress.counts
     while True:
-        now = FOREVER
+        now = wake_us
         if at[TIMERS] > 0:
-            now = timer_keys[0]
+            now = min(now, timer_keys[0])
         if at[NEXT_ARRIVAL] < timeline.arrivals.shape[0]:
             now = min(now, attempts.submit_us[tasks.first_attempt[timeline.arrivals[at[NEXT_ARRIVAL]]]])
         if at[NEXT_MACHINE] < timeline.machine_time_us.shape[0]:
@@ -310,6 +318,7 @@ def advance(
         sample(samples, nodes, queues.waiting_by_level, at[RUNNING], min(now, until_us + 1))
         if now > until_us:
             return timer_keys, timer_values
+        wake_us = FOREVER
 
         machines_done = False
         while True:
@@ -402,9 +411,12 @@ def advance(
         at[ROUND] += 1
         if queues.held.shape[0] > 0:  # what ended meanwhile made its tenant's place smaller
             sort_ready(queues, tasks)
+        withholds = ranking.withholds[0]
         while True:
             g = first_ready(queues, tasks)
-            blocked = _first_blocked(nodes, classes, tasks, queues, progress, preempts)
+            blocked = NOWHERE
+            if not withholds:
+                blocked = _first_blocked(nodes, classes, tasks, queues, progress, preempts)
             is_retry = blocked >= 0 and (g < 0 or key(queues, tasks, blocked) < key(queues, tasks, g))
             if is_retry:
                 g = blocked
@@ -421,6 +433,8 @@ def advance(
                 at[DECISION] += 1
                 n = _pick(nodes, classes, ranking, c, score_batch, choice, _mix(seed, at[DECISION]))
             level = tasks.level_of_group[g]
+            if n < 0 and preempts and withholds:  # rather take what is kept for bids than clear a node
+                n = _pick_freed(nodes, classes, ranking, progress, c, score_batch, choice, seed)
             if n < 0 and preempts and level > 0:
                 # a blocked group could clear no node before these were freed, and new tasks below it change nothing
                 rows = np.sort(progress.freed[: at[FREED]]).astype(np.int64) if is_retry else progress.all_nodes
@@ -429,7 +443,7 @@ def advance(
                     victim = progress.victims[i]
                     _count(attempts.preemptions, current(tasks, victim))
                     count[PREEMPTIONS] += 1
-                    _displace(nodes, classes, tasks, queues, ranking, progress, victim, now)
+                    displace(nodes, classes, tasks, attempts, queues, ranking, progress, victim, now)
             if n < 0:
                 count[REFUSALS] += not is_retry
                 queues.refused_in[g] = at[ROUND]
@@ -457,6 +471,8 @@ def advance(
                 sort_ready(queues, tasks)
             else:
                 _forget(queues, tasks, progress, g, n)
+        if withholds:
+            continue
         for i in range(at[FREED]):
             progress.is_freed[progress.freed[i]] = False
         at[FREED] = 0
@@ -507,4 +523,6 @@ def begin(
     a = current(tasks, t)
     if attempts.start_us[a] < 0:
         attempts.start_us[a] = now
+    else:
+        attempts.restart_ms[a] = (now - attempts.start_us[a]) // 1000
     attempts.node[a] = n

@@ -15,8 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from analytics.load import ReplayInput
-from analytics.replay.engine import Progress, begin, current, stop
-from analytics.replay.queues import Queues, enqueue, leave_queue
+from analytics.replay.engine import Progress, begin, current, displace, stop
+from analytics.replay.queues import Queues, leave_queue
 from analytics.replay.ranking import Ranking
 from analytics.replay.state import FOREVER, NOWHERE, WAITING
 from scheduler.core.packing.problem import AntiAffinity, Budget, Problem, problem_from_arrays
@@ -73,7 +73,7 @@ def plan_and_move(
     done.evictions += int((was_running & (targets < 0)).sum())
     done.placed += int((~was_running & (targets >= 0)).sum())
     ends = np.full((len(who), 2), -1, np.int64)
-    _apply(
+    apply_moves(
         given.nodes, given.classes, given.tasks, given.attempts, queues, ranking, progress, who, targets, now_us, ends
     )
     return ends[ends[:, 1] >= 0]
@@ -147,18 +147,19 @@ def _apart(
 
 
 @njit(cache=True)
-def _apply(nodes, classes, tasks, attempts, queues, ranking, progress, who, targets, now, ends):  # type: ignore[no-untyped-def]
+def apply_moves(nodes, classes, tasks, attempts, queues, ranking, progress, who, targets, now, ends):  # type: ignore[no-untyped-def]
     """Everything that leaves leaves first; then each task starts where the plan says. ends: (n, 2) task, time or -1."""
     for i in range(who.shape[0]):
         t = who[i]
         if tasks.node[t] == WAITING:
             leave_queue(queues, tasks, t)
         else:
-            stop(nodes, classes, tasks, queues, ranking, progress, t, now)
             if targets[i] < 0:
                 if attempts.preemptions[current(tasks, t)] < 255:
                     attempts.preemptions[current(tasks, t)] += np.uint8(1)
-                enqueue(queues, tasks, t)
+                displace(nodes, classes, tasks, attempts, queues, ranking, progress, t, now)
+            else:
+                stop(nodes, classes, tasks, queues, ranking, progress, t, now)
     for i in range(who.shape[0]):
         if targets[i] < 0:
             continue

@@ -71,6 +71,9 @@ class Ranking(NamedTuple):
     position: NDArray[np.int64]  # (2,) changes logged; questions asked
     rows: NDArray[np.int64]  # (N,) scratch
     scores: NDArray[np.float64]  # (N,) scratch
+    price: NDArray[np.float64]  # (N,) taken off a node's score; change it only with `mark_changed`
+    withholds: NDArray[np.bool_]  # (1,) freed nodes are kept for the next round of bidding
+    withheld: NDArray[np.bool_]  # (N,) is kept so
 
 
 def new_ranking(nodes: int, classes: int) -> Ranking:
@@ -88,6 +91,9 @@ def new_ranking(nodes: int, classes: int) -> Ranking:
         position=np.zeros(2, np.int64),
         rows=np.zeros(nodes, np.int64),
         scores=np.zeros(nodes),
+        price=np.zeros(nodes),
+        withholds=np.zeros(1, np.bool_),
+        withheld=np.zeros(nodes, np.bool_),
     )
 
 
@@ -144,7 +150,7 @@ def _slot_for(ranking: Ranking, c: int) -> int:
 def score_rows(
     ranking: Ranking, nodes: Nodes, classes: Classes, c: int, count: int, score_batch: Any, draw: int
 ) -> None:
-    """Score the first `count` of `ranking.rows` for class `c` into `ranking.scores`."""
+    """Score the first `count` of `ranking.rows` for class `c` into `ranking.scores`, less their prices."""
     score_batch(
         classes.demand[c],
         classes.demand_nonzero[c],
@@ -156,17 +162,19 @@ def score_rows(
         draw,
         ranking.scores,
     )
+    for i in range(count):
+        ranking.scores[i] -= ranking.price[ranking.rows[i]]
 
 
 @njit(cache=True)
 def _build(ranking: Ranking, nodes: Nodes, classes: Classes, c: int, slot: int, score_batch: Any, draw: int) -> None:
     requested, allocatable, demand, up = nodes.requested, nodes.allocatable, classes.demand, nodes.up
-    score, rows, scores = ranking.score[slot], ranking.rows, ranking.scores
+    score, rows, scores, withheld = ranking.score[slot], ranking.rows, ranking.scores, ranking.withheld
     has_more_rules = classes.mask[c] >= 0 or classes.spread[c] >= 0 or classes.gpus[c] > 0
     count = 0
     for n in range(score.shape[0]):
         score[n] = -np.inf
-        if not up[n] or not has_room(requested, allocatable, demand, c, n):
+        if not up[n] or withheld[n] or not has_room(requested, allocatable, demand, c, n):
             continue
         if has_more_rules and not fits(nodes, classes, c, n):
             continue
@@ -190,12 +198,13 @@ def _best_of_block(score: NDArray[np.float64], b: int) -> float:
 @njit(cache=True)
 def _sync(ranking: Ranking, nodes: Nodes, classes: Classes, c: int, slot: int, score_batch: Any, draw: int) -> None:
     requested, allocatable, demand, up = nodes.requested, nodes.allocatable, classes.demand, nodes.up
-    score, best, rows, scores, log = (
+    score, best, rows, scores, log, withheld = (
         ranking.score[slot],
         ranking.block_best[slot],
         ranking.rows,
         ranking.scores,
         ranking.log,
+        ranking.withheld,
     )
     has_more_rules = classes.mask[c] >= 0 or classes.spread[c] >= 0 or classes.gpus[c] > 0
     count = 0
@@ -203,6 +212,7 @@ def _sync(ranking: Ranking, nodes: Nodes, classes: Classes, c: int, slot: int, s
         n = log[i & (log.shape[0] - 1)]
         if (
             up[n]
+            and not withheld[n]
             and has_room(requested, allocatable, demand, c, n)
             and (not has_more_rules or fits(nodes, classes, c, n))
         ):

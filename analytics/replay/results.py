@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analytics.load import ReplayInput
 from analytics.load.attempts import batches
 from analytics.replay.sampling import Samples
-from analytics.replay.state import ALIVE, CANCELLED, ENDED, ENDS, EXPECTED, Nodes
+from analytics.replay.state import ALIVE, CANCELLED, ENDED, ENDS, EXPECTED, NOT_AGAIN, Nodes
 from traces.schema import Tier, Trace
 
 TASK_COLUMNS = ("job", "task_index", "tenant", "priority", "cpu_milli", "memory_mib", "disk_mib", "gpus", "gpu_milli")
@@ -45,13 +45,16 @@ def task_columns(tasks: pa.RecordBatch, row: NDArray[np.int64]) -> dict[str, pa.
 def _attempt_columns(given: ReplayInput, rows: NDArray[np.int64], task: NDArray[np.int64]) -> dict[str, pa.Array]:
     attempts = given.attempts
     start, ended = attempts.start_us[rows], attempts.status[rows] == ENDED
-    started = start >= 0
+    started, restart_ms = start >= 0, attempts.restart_ms[rows]
     end = np.where(ended, np.where(started, attempts.end[rows], CANCELLED), ALIVE)
     columns = {
         "task": given.task_rows[task],
         "attempt": (rows - given.tasks.first_attempt[task]).astype(np.int32),
         "submit_us": attempts.submit_us[rows],
         "start_us": pa.array(start, mask=~started),
+        "last_start_us": pa.array(
+            start + 1000 * restart_ms.astype(np.int64), mask=~started | (restart_ms == NOT_AGAIN)
+        ),
         "end_us": pa.array(attempts.until_us[rows], mask=~ended),
         "end": end_names(end),
         "node": pa.array(given.machines[np.maximum(attempts.node[rows], 0)], mask=~started),

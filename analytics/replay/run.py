@@ -46,7 +46,7 @@ def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]
     policy = get_policy(options.policy)
     preempts = policy.preempts if options.preemption == "policy" else options.preemption == "on"
     given = load_replay(trace, options, preempts, by_tenant=policy.order != "priority")
-    outcome = replay(given, policy, preempts, options.seed, options.interval_us, tick)
+    outcome = replay(given, policy, preempts, options.seed, options.interval_us, tick, trace.meta.tiers)
     # The engine's capacity is what may be requested; reports are about what is installed, as a recorded run's are.
     factor = np.array([dict(options.overcommit).get(name, 1.0) for name in given.resources])
     samples = outcome.samples._replace(capacity=np.rint(outcome.samples.capacity / factor).astype(np.int64))

@@ -72,6 +72,7 @@ class Attempts(NamedTuple):
 
     submit_us: NDArray[np.int64]  # before: the time (first attempt) or the gap after the end of the one before it
     start_us: NDArray[np.int64]  # first start, -1 never
+    restart_ms: NDArray[np.uint32]  # from the first start to the last, 49 days at most; NOT_AGAIN: displaced since
     until_us: NDArray[np.int64]  # before: run time, FOREVER, or -(t + 1): leaves at time t, run or not; then: its end
     node: NDArray[np.int32]  # before: where it runs when the window opens, or NOWHERE; then: where it ran last
     status: NDArray[np.int8]  # EXPECTED, SUBMITTED or ENDED
@@ -85,6 +86,7 @@ EXPECTED, SUBMITTED, ENDED = range(3)
 ENDS = ("FINISH", "FAIL", "KILL", "EVICT", "LOST", "CANCELLED", None)  # None: still alive when the recording ends
 CANCELLED, ALIVE = 5, 6
 FOREVER = np.iinfo(np.int64).max
+NOT_AGAIN = np.uint32(0xFFFFFFFF)
 
 
 @njit(cache=True)

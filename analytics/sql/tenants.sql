@@ -2,7 +2,8 @@
 -- mean_delay_s: attempts submitted and started in the window. mean_slowdown: of those that also ended, (waiting +
 -- running) / running, with running taken as at least $short_us microseconds so that short tasks do not decide it.
 -- dominant_share: largest over resources of held resource-time / the cluster's; served_share: of that resource, held /
--- (held + waited for). Held and waited count inside the window only; NULL if the tenant asked for nothing.
+-- (held + waited for). kept_share: of it without what ran for nothing, kept / (held + waited for). Held, kept and waited
+-- count inside the window only; NULL if the tenant asked for nothing.
 with served as (
     select
         coalesce(attempts.tenant, '') as tenant,
@@ -30,21 +31,26 @@ totals as (
         sum(memory_mib::hugeint * ran_us) as held_memory_mib,
         sum(disk_mib::hugeint * ran_us) as held_disk_mib,
         sum(gpu_milli::hugeint * ran_us) as held_gpu_milli,
+        sum(cpu_milli::hugeint * kept_us) as kept_cpu_milli,
         sum(cpu_milli::hugeint * queued_us) as queued_cpu_milli,
+        sum(memory_mib::hugeint * kept_us) as kept_memory_mib,
         sum(memory_mib::hugeint * queued_us) as queued_memory_mib,
+        sum(disk_mib::hugeint * kept_us) as kept_disk_mib,
         sum(disk_mib::hugeint * queued_us) as queued_disk_mib,
+        sum(gpu_milli::hugeint * kept_us) as kept_gpu_milli,
         sum(gpu_milli::hugeint * queued_us) as queued_gpu_milli
     from served
     group by tenant
 ),
 by_resource as (
-    select tenant, 'cpu_milli' as resource, held_cpu_milli as held, queued_cpu_milli as queued from totals
+    select tenant, 'cpu_milli' as resource, held_cpu_milli as held, kept_cpu_milli as kept, queued_cpu_milli as queued
+    from totals
     union all
-    select tenant, 'memory_mib', held_memory_mib, queued_memory_mib from totals
+    select tenant, 'memory_mib', held_memory_mib, kept_memory_mib, queued_memory_mib from totals
     union all
-    select tenant, 'disk_mib', held_disk_mib, queued_disk_mib from totals
+    select tenant, 'disk_mib', held_disk_mib, kept_disk_mib, queued_disk_mib from totals
     union all
-    select tenant, 'gpu_milli', held_gpu_milli, queued_gpu_milli from totals
+    select tenant, 'gpu_milli', held_gpu_milli, kept_gpu_milli, queued_gpu_milli from totals
 ),
 cluster as (
     select resource, sum(capacity::hugeint * width_us) as offered
@@ -53,7 +59,13 @@ cluster as (
     having offered > 0
 ),
 shares as (
-    select tenant, resource, held / offered as share, (held + queued) / offered as wanted, held / nullif(held + queued, 0) as served
+    select
+        tenant,
+        resource,
+        held / offered as share,
+        (held + queued) / offered as wanted,
+        held / nullif(held + queued, 0) as served,
+        kept / nullif(held + queued, 0) as kept
     from by_resource
     join cluster using (resource)
 ),
@@ -70,7 +82,8 @@ select
     totals.mean_slowdown,
     ranked.resource as dominant_resource,
     ranked.share as dominant_share,
-    ranked.served as served_share
+    ranked.served as served_share,
+    ranked.kept as kept_share
 from totals
 left join ranked on ranked.tenant = totals.tenant and ranked.rank = 1 and ranked.wanted > 0
 order by totals.tenant

@@ -58,8 +58,8 @@ def an_attempt(
     end_s: float | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """One row of placements; times in seconds."""
-    return {
+    """One row of placements; times in seconds. It started once, unless `last_start_us` says otherwise."""
+    row = {
         "task": task,
         "copy": 0,
         "attempt": 0,
@@ -80,6 +80,7 @@ def an_attempt(
         "preemptions": 0,
         "initial": False,
     } | changes
+    return {"last_start_us": row["start_us"]} | row
 
 
 def a_sample(time_s: float = 0, **changes: Any) -> dict[str, Any]:

@@ -9,14 +9,18 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from builders import a_run, a_sample, an_attempt
 from typer.testing import CliRunner
 
 import stowage
+from analytics import bootstrap
 from analytics.compare import compare
 from analytics.errors import InputError
 from analytics.facts import TraceFacts
+from analytics.metrics import flatten
+from analytics.runs import read_run
 
 
 def jobs_waiting(delays_s: list[float], tasks: int = 4) -> list[dict[str, Any]]:
@@ -192,3 +196,28 @@ def test_a_recording_has_no_options_to_differ_by(tmp_path: Path) -> None:
     assert list(compare([*runs, other]).groups) == [
         "recorded", "best-fit overcommit=cpu_milli=1.25", "best-fit overcommit=cpu_milli=1.5"
     ]  # fmt: skip
+
+
+def test_welfare_and_tenants_shares_are_resampled_by_job_as_they_are_reported(tmp_path: Path) -> None:
+    """The statistic that is resampled, with every job once, is the run's own figure."""
+    rows = [
+        an_attempt(task, task, task + 5 * (task % 4), task + 90, job=task // 3, tenant="abcde"[task % 5])
+        for task in range(60)
+    ]
+    run = read_run(a_run(tmp_path / "a", rows))
+    table = bootstrap._JobTable.read(run)
+    found = table.statistic(table.jobs)(np.ones(len(table.jobs), np.int64))
+    summary = flatten(run.summary)
+    for name in ("welfare.kept", *(f"fairness.{which}_kept_share" for which in ("jain", "min", "low"))):
+        assert found[name] == pytest.approx(summary[name], rel=1e-6)
+
+
+def test_welfare_has_an_interval_over_jobs(tmp_path: Path) -> None:
+    rows = [an_attempt(task, 0, task % 7, 100, tenant="ab"[task % 2]) for task in range(40)]
+    later = [an_attempt(task, 0, 10 + task % 7, 100, tenant="ab"[task % 2]) for task in range(40)]
+    comparison = compare([a_run(tmp_path / "a", rows), a_run(tmp_path / "b", later, policy="worst-fit")])
+    found = comparison.differences["welfare.kept"]["worst-fit"]
+    assert found.method == "jobs"
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.difference <= found.high < 0

@@ -223,6 +223,33 @@ def test_fairness_by_hand(tmp_path: Path) -> None:
     assert fairness["tenants"] == 2
 
 
+def with_lost_work() -> list[dict[str, Any]]:
+    """Quarters of the cluster over 1,000 s; kept, lost and waited seconds are in the comments."""
+    return [
+        an_attempt(1, 0, 0, 100, tenant="a"),  # 100, 0, 0
+        an_attempt(2, 0, 100, 600, tenant="a", priority=9, last_start_us=400 * S, preemptions=1),  # 200, 300, 100
+        an_attempt(3, 0, 0, 200, tenant="b", end="EVICT", evictions=1),  # 0, 200, 0
+        an_attempt(4, 500, None, tenant="b"),  # 0, 0, 500
+        an_attempt(5, 0, 0, tenant="c", last_start_us=None, preemptions=1),  # 0, 1000, 0: waits again at the end
+    ]
+
+
+def test_welfare_counts_the_work_that_was_not_lost_by_its_worth(tmp_path: Path) -> None:
+    welfare = summary_of(tmp_path, with_lost_work())["welfare"]
+    assert welfare["kept"] == pytest.approx(0.25 * (100 + 4 * 200) / 3600)
+    assert welfare["lost"] == pytest.approx(0.25 * (4 * 300 + 200 + 1000) / 3600)
+    assert welfare["waiting"] == pytest.approx(0.25 * (4 * 100 + 500) / 3600)
+
+
+def test_kept_share_of_a_tenant_is_what_it_got_of_what_it_wanted(tmp_path: Path) -> None:
+    run = read_run(a_run(tmp_path / "run", with_lost_work()))
+    shares = [row["kept_share"] for row in metrics.tenants(run.folder, run.facts).to_pylist()]
+    assert shares == pytest.approx([300 / 700, 0, 0])
+    fairness = run.summary["fairness"]
+    assert fairness["jain_kept_share"] == pytest.approx(1 / 3)
+    assert (fairness["min_kept_share"], fairness["low_kept_share"]) == (0, 0)
+
+
 def test_short_tasks_do_not_decide_the_slowdown(tmp_path: Path) -> None:
     run = read_run(a_run(tmp_path / "run", [an_attempt(1, 0, 20, 21)]))
     assert metrics.tenants(run.folder, run.facts).to_pylist()[0]["mean_slowdown"] == 3.0  # 1 + 20 s / 10 s

@@ -39,7 +39,8 @@ ENTRY_POINT_GROUP: Final = "stowage.policies"
 Level = Literal["OS-level", "cluster", "big-data"]
 Control = Literal["central", "decentralised"]
 Method = Literal["exact", "metaheuristic", "greedy"]
-Order = Literal["priority", "dominant-share"]
+Order = Literal["priority", "dominant-share", "bid"]
+Planner = Literal["packing", "auction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,9 @@ class Policy:
 
     score: made with `score_function`. needs_rescan: the score changes from decision to decision though the node does
     not, so it must not be cached. preempts: a pod that fits nowhere may displace pods of lower priority. planner: what
-    is asked for a plan when pods stay unschedulable ("packing"), or None. order: who is served first, the most
-    important pod, or the tenant with the least dominant share and its most important pod; then the earliest.
+    the driver asks at fixed instants when pods stay unschedulable: "packing" for a plan, "auction" for a round; or
+    None. order: who is served first, the most important pod; the tenant with the least dominant share, and its most
+    important pod; or the highest bid, as the auction's rounds say. Then the earliest.
     """
 
     name: str
@@ -71,7 +73,7 @@ class Policy:
     score: Callable[..., float]
     needs_rescan: bool = False
     preempts: bool = False
-    planner: Literal["packing"] | None = None
+    planner: Planner | None = None
     order: Order = "priority"
     taxonomy: Taxonomy = Taxonomy()
 
@@ -95,6 +97,7 @@ def score_function(function: Callable[..., float]) -> Callable[..., float]:
 
 
 _BUILT_IN: Final = {
+    "auction": "auction",
     "best-fit": "best_fit",
     "dot-product": "dot_product",
     "drf": "drf",

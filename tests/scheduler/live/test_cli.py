@@ -14,7 +14,8 @@ from scheduler.core import policies
 from stowage import app
 
 BUILT_IN = [
-    "best-fit", "dot-product", "drf", "first-fit", "kube-default", "most-allocated", "packing", "random", "worst-fit",
+    "auction", "best-fit", "dot-product", "drf", "first-fit", "kube-default", "most-allocated", "packing", "random",
+    "worst-fit",
 ]  # fmt: skip
 
 

@@ -1,0 +1,268 @@
+"""The auction inside a replay: at fixed instants, what was freed since the last one goes to the highest bids.
+
+Between rounds a freed node is kept off the market (`Ranking.withholds`): tasks that arrive start at once only where
+nobody who waited could have used the room. A round settles Karma credits, turns them into the tenants' weights, bids
+for everybody who waits, and lets `scheduler.core.auction.solve` find winners and prices among the nodes on sale and the
+first of those who bid. What is left is anybody's again, and the compiled loop serves who waits in order of bids until
+nothing more fits. A bid per unit of dominant share is tier's worth x tenant's weight: that is the order of the queue.
+
+A node keeps the price of the last round it was on sale in, half of which is the price before; the live extender takes
+prices off scores in the same way. Work for the solver is bounded by counts, so that the same replay decides the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from analytics.load import ReplayInput
+from analytics.replay.engine import FREED, Progress
+from analytics.replay.planner import apply_moves
+from analytics.replay.preemption import lowest_level
+from analytics.replay.queues import Queues, make_ready, unblock
+from analytics.replay.ranking import Ranking, mark_changed
+from analytics.replay.state import NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room
+from scheduler.core.auction.fairness import dominant_share
+from scheduler.core.auction.karma import Shares, bid_weights, settle
+from scheduler.core.auction.market import Market
+from scheduler.core.auction.solve import solve_market
+from scheduler.core.auction.worth import task_values, worth_of_tiers
+from traces.schema import Tier
+
+ROUND_US = 60_000_000
+QUANTUM_ROUNDS = 5  # rounds per quantum of Karma
+SLICES = 1_000_000  # of a cluster, shared out among the tenants
+FIRST_QUANTA = 12  # a tenant begins with as many credits as its fair share earns in so many quanta
+REQUESTS = 160
+OFFERS = 8  # nodes that one request bids for
+KEPT = 0.5  # of a node's price from round to round
+EFFORT = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Auction:
+    """What is carried from round to round, beside `Ranking.price`. worth: (P,) by level. credits, weight: (U,)."""
+
+    worth: NDArray[np.float64]
+    credits: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    shares: Shares
+    counted: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("rounds", "markets", "market_bids", "market_wins"), 0)
+    )
+
+
+def new_auction(given: ReplayInput, tiers: Sequence[Tier]) -> Auction:
+    """Before the first round: everybody has the same credits, and bids with weight 1."""
+    tenants = max(len(given.tenants), 1)
+    fair = max(SLICES // tenants, 1)
+    return Auction(
+        worth=_worth_of_levels(given.priorities, tiers),
+        credits=np.full(tenants, fair * FIRST_QUANTA, np.int64),
+        weight=np.ones(tenants),
+        shares=Shares(fair, fair // 2),
+    )
+
+
+def _worth_of_levels(priorities: NDArray[np.int64], tiers: Sequence[Tier]) -> NDArray[np.float64]:
+    """(P,) worth of each priority: that of its tier; 1 outside all tiers."""
+    worth = np.ones(len(priorities))
+    for tier, value in zip(tiers, worth_of_tiers([tier.min for tier in tiers]), strict=True):
+        worth[(priorities >= tier.min) & (priorities <= tier.max)] = value
+    return worth
+
+
+def hold_round(
+    auction: Auction,
+    given: ReplayInput,
+    queues: Queues,
+    ranking: Ranking,
+    progress: Progress,
+    now_us: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """One round; gives (n, 2) the tasks started and the times at which they end. The loop serves the rest."""
+    if auction.counted["rounds"] % QUANTUM_ROUNDS == 0:
+        _settle_credits(auction, given)
+    auction.counted["rounds"] += 1
+    tasks = given.tasks
+    bid = auction.worth[tasks.level_of_group] * auction.weight[tasks.tenant_of_group]
+    queues.base[:] = np.unique(-bid, return_inverse=True)[1].reshape(-1)
+    rows = np.sort(progress.freed[: progress.at[FREED]]).astype(np.int64)
+    rows = rows[given.nodes.up[rows]]
+    return _sell(auction, given, queues, ranking, progress, rows, now_us, seed)
+
+
+@njit(cache=True)
+def release(
+    nodes: Nodes, classes: Classes, tasks: Tasks, queues: Queues, ranking: Ranking, progress: Progress, preempts: bool
+) -> None:
+    """The round is over: what is left of the freed nodes is anybody's, and who could use one of them asks again.
+
+    To ask nodes in turn costs less here than to let hundreds of nodes look for who comes first, as after an event.
+    """
+    requested, allocatable, demand = nodes.requested, nodes.allocatable, classes.demand
+    freed, count, by_level = progress.freed, progress.at[FREED], nodes.by_level
+    for g in np.flatnonzero(queues.is_blocked):
+        c, level = tasks.class_of_group[g], tasks.level_of_group[g]
+        for i in range(count):
+            n = freed[i]
+            takes = has_room(requested, allocatable, demand, c, n) and fits(nodes, classes, c, n)
+            if not takes and preempts and level > 0:
+                takes = lowest_level(requested, allocatable, by_level, demand, classes.gpus[c] > 0, c, level, n) >= 0
+            if takes:
+                unblock(queues, g)
+                make_ready(queues, tasks, g)
+                break
+    for i in range(count):
+        progress.is_freed[freed[i]] = False
+        ranking.withheld[freed[i]] = False
+        mark_changed(ranking, freed[i])
+    progress.at[FREED] = 0
+
+
+def _settle_credits(auction: Auction, given: ReplayInput) -> None:
+    """A quantum of Karma over dominant shares of the cluster: what tenants want, and what they hold."""
+    tasks, classes = given.tasks, given.classes
+    capacity = given.nodes.allocatable.sum(axis=0)
+    if not capacity.any():
+        return
+    groups = len(tasks.class_of_group)
+    used = np.zeros((len(auction.credits), len(capacity)), np.int64)
+    wanted = np.zeros_like(used)
+    for amounts, who in ((used, tasks.node >= 0), (wanted, tasks.node == WAITING)):
+        count = np.bincount(tasks.group[who], minlength=groups)
+        np.add.at(amounts, tasks.tenant_of_group, count[:, None] * classes.demand[tasks.class_of_group])
+    offered = capacity > 0
+    demand, held = (
+        np.floor(dominant_share(amounts[:, offered], capacity[offered]) * SLICES).astype(np.int64)
+        for amounts in (used + wanted, used)
+    )
+    auction.credits = settle(auction.credits, demand, np.minimum(held, demand), auction.shares)
+    auction.weight = bid_weights(auction.credits)
+
+
+def _sell(
+    auction: Auction,
+    given: ReplayInput,
+    queues: Queues,
+    ranking: Ranking,
+    progress: Progress,
+    rows: NDArray[np.int64],
+    now_us: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Find winners among the nodes on sale, start them, and keep the prices."""
+    nobody = np.zeros((0, 2), np.int64)
+    who, fit = _bidders(given, queues, rows)
+    if not len(who):
+        return nobody
+    market = _market(auction, given, rows, who, fit)
+    outcome = solve_market(market, seed=seed, effort=EFFORT)
+    won = outcome.at >= 0
+    auction.counted["markets"] += 1
+    auction.counted["market_bids"] += len(who)
+    auction.counted["market_wins"] += int(won.sum())
+    fetches = (outcome.unit_price * given.nodes.allocatable[rows]).sum(axis=1)
+    most = auction.worth.max() * auction.weight.max() * _shares(given, given.nodes.allocatable[rows])
+    share = np.minimum(fetches / np.maximum(most, np.finfo(float).tiny), 1.0)
+    ranking.price[rows] = KEPT * ranking.price[rows] + (1 - KEPT) * share
+    ends = np.full((int(won.sum()), 2), -1, np.int64)
+    apply_moves(
+        given.nodes, given.classes, given.tasks, given.attempts, queues, ranking, progress,
+        who[won], rows[outcome.at[won]], now_us, ends,
+    )  # fmt: skip
+    return ends[ends[:, 1] >= 0]
+
+
+def _bidders(
+    given: ReplayInput, queues: Queues, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The first of those who wait and find room on a node on sale: tasks, and (tasks, nodes) where each fits.
+
+    Tasks with GPUs, or that keep off each other's nodes, are left to the loop: their rules are not sums.
+    """
+    tasks, classes = given.tasks, given.classes
+    kind = tasks.class_of_group
+    groups = np.flatnonzero(
+        queues.is_blocked & (queues.head >= 0) & (classes.gpus[kind] == 0) & (classes.spread[kind] < 0)
+    )
+    if not len(groups) or not len(rows):
+        return np.zeros(0, np.int64), np.zeros((0, len(rows)), np.bool_)
+    groups = groups[np.lexsort((tasks.arrival[queues.head[groups]], queues.base[groups]))]
+    free = _free(given, rows)
+    fit = np.ones((len(groups), len(rows)), np.bool_)
+    for r in range(free.shape[1]):
+        wanted = classes.demand[kind[groups], r]
+        fit &= (wanted[:, None] <= free[None, :, r]) | (wanted == 0)[:, None]
+    masks = classes.mask[kind[groups]]
+    masked = masks >= 0
+    fit[masked] &= classes.eligible[masks[masked]][:, rows]
+    who: list[int] = []
+    row: list[int] = []
+    for i in np.flatnonzero(fit.any(axis=1)).tolist():
+        t, left = int(queues.head[groups[i]]), int(fit[i].sum())
+        while t != NOWHERE and left > 0 and len(who) < REQUESTS:
+            who.append(t)
+            row.append(i)
+            t, left = int(tasks.after[t]), left - 1
+        if len(who) == REQUESTS:
+            break
+    return np.array(who, np.int64), fit[np.array(row, np.int64)]
+
+
+def _market(
+    auction: Auction, given: ReplayInput, rows: NDArray[np.int64], who: NDArray[np.int64], fit: NDArray[np.bool_]
+) -> Market:
+    """Everybody bids its value for the tightest nodes it fits on; the same value on each."""
+    tasks, nodes = given.tasks, given.nodes
+    group = tasks.group[who]
+    demand = given.classes.demand[tasks.class_of_group[group]]
+    tenants, tenant = np.unique(tasks.tenant_of_group[group], return_inverse=True)
+    value = task_values(
+        auction.worth[tasks.level_of_group[group]],
+        auction.weight[tasks.tenant_of_group[group]],
+        demand,
+        nodes.allocatable.sum(axis=0),
+    )
+    free = _free(given, rows)
+    room = (free / np.maximum(nodes.allocatable[rows], 1)).sum(axis=1)
+    tightest = np.argsort(room, kind="stable")
+    is_offer = np.zeros_like(fit)
+    among = fit[:, tightest]
+    is_offer[:, tightest] = among & (np.cumsum(among, axis=1) <= OFFERS)
+    request, node = np.nonzero(is_offer)
+    return Market(
+        nodes=_names(len(rows)),
+        room=free,
+        requests=_names(len(who)),
+        demand=demand,
+        resources=given.resources,
+        tenants=tuple(_names(len(tenants)).tolist()),
+        tenant=tenant.reshape(-1).astype(np.int32),
+        first=np.concatenate([[0], np.cumsum(np.bincount(request, minlength=len(who)))]).astype(np.int64),
+        node=node.astype(np.int32),
+        value=value[request],
+        gang=np.full(len(who), -1, np.int32),
+        unlisted=np.where(fit.sum(axis=1) > OFFERS, value, 0.0),
+    )
+
+
+def _free(given: ReplayInput, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, R) room; what ran when the window opened may exceed what a node offers."""
+    return np.maximum(given.nodes.allocatable[rows] - given.nodes.requested[rows], 0)
+
+
+def _shares(given: ReplayInput, amounts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) the dominant share of the cluster that each row of amounts is."""
+    ones = np.ones(len(amounts))
+    return np.asarray(task_values(ones, ones, amounts, given.nodes.allocatable.sum(axis=0)))
+
+
+def _names(count: int) -> NDArray[np.str_]:
+    """Names in the order of their numbers."""
+    return np.array([f"{number:09d}" for number in range(count)], np.str_)
