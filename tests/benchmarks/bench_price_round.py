@@ -76,14 +76,16 @@ class Cluster:
         )  # fmt: skip
         self.world.put_pod(PodView(pod, scheduler="stowage"))
 
-    def go(self) -> None:
-        """One pod leaves."""
-        key = str(self.rng.choice(sorted(self.world.pods)))
-        pod = self.world.pods[key].pod
-        self.world.drop_pod(key)
-        if pod.node is not None:
-            for name, amount in pod.requests.items():
-                self.free[pod.node][name] += amount
+    def change(self, count: int) -> None:
+        """So many pods leave, and as many come."""
+        for key in self.rng.choice(sorted(self.world.pods), count, replace=False).tolist():
+            pod = self.world.pods[key].pod
+            self.world.drop_pod(key)
+            if pod.node is not None:
+                for name, amount in pod.requests.items():
+                    self.free[pod.node][name] += amount
+        for _ in range(count):
+            self.come()
 
     def ask(self, question: PriceQuestion) -> PriceAnswer:
         self.answers.append(answer(question))
@@ -112,9 +114,7 @@ def measure(nodes: int, pods: int, use: float, seed: int = 1) -> dict[str, float
         assert running is not None
         running.result()
         writes.append(cluster.written - before)
-        for _ in range(int(pods * CHURN)):
-            cluster.go()
-            cluster.come()
+        cluster.change(int(pods * CHURN))
     gaps = [max(one.bound - one.welfare, 0.0) / one.bound for one in cluster.answers]
     prices = sorted(pool.price for pool in cluster.answers[-1].pools)
     return {

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scheduler.core.auction.budgets import budgets_of, within_budgets
 from scheduler.core.auction.charges import weigh
 from scheduler.core.auction.market import Floats, Market
+from scheduler.core.auction.prices import reserve_price
 from scheduler.core.columns import Codes, Ints
 from scheduler.core.errors import StowageInputError
 from scheduler.core.packing.selectors import affinity_accepts, untolerated
@@ -96,9 +97,15 @@ class Round:
         np.add.at(wanted, self.market.node, self.market.demand[self.market.offer_request()])
         return np.where(wanted > self.market.room, unit_price, 0.0)
 
-    def pool_prices(self, unit_price: Floats) -> Floats:
-        """(N,) what a bundle costs in each pool at these prices per unit, (N, R): one figure, whatever a pod needs."""
-        return np.asarray(unit_price @ self.bundle.astype(np.float64))
+    def pool_prices(self, unit_price: Floats, reserve: float = 0.0) -> Floats:
+        """(N,) what a bundle costs in each pool at these prices per unit, (N, R): one figure, whatever a pod needs.
+
+        reserve: what it costs at least at a certain utilisation, more above it and less below, see
+        `prices.reserve_price`. Utilisation counts in whole tenths: a price should not change with each pod that comes.
+        """
+        tenths = np.round(self.utilisation, 1)[:, np.newaxis]
+        least = reserve_price(tenths, np.array([reserve]))[:, 0]
+        return np.maximum(unit_price @ self.bundle.astype(np.float64), least)
 
     def sizes(self) -> Floats:
         """(J,) the largest share of a bundle that each pod asks for."""

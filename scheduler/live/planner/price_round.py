@@ -81,6 +81,7 @@ class PriceRound:
         self.writes = settings.price_round == "auto"
         self.rules = PriceRules(settings.price_pace, settings.price_step)
         self.most_writes, self.scheduler = settings.price_writes, settings.scheduler
+        self.reserve = settings.price_reserve
         self.nodes, self.api, self.recorder, self.source = nodes, api, recorder, source
         self.namespaces: dict[str, LiveNamespace] = {}
         self.metrics = PriceMetrics(recorder.metrics.registry) if self.is_on else None
@@ -134,8 +135,9 @@ class PriceRound:
             log.warning("no price round: %s", error)
             return None
         return PriceQuestion(
-            encode_snapshot(snapshot), sorted(terms.pods), dict(terms.bids), dict(terms.weights), dict(terms.budgets)
-        )
+            encode_snapshot(snapshot), sorted(terms.pods), dict(terms.bids), dict(terms.weights), dict(terms.budgets),
+            self.reserve,
+        )  # fmt: skip
 
     # ---- on the round's thread
 
@@ -232,6 +234,8 @@ class PriceRound:
         else:
             verdict = "outbid"
             why = f"it bids {bid.bid:.4g}; the cheapest place, among nodes like {bid.pool}, costs {bid.price:.4g}"
+            if bid.rival:
+                why += f"; the last that got in is {bid.rival}, which bids {bid.rival_bid:.4g}"
         self.recorder.write(
             "bid", namespace=namespace, pod=name, node=bid.pool, verdict=verdict, message=why,
             details=msgspec.to_builtins(bid),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
 from scheduler.live.planner.child import Child
 
@@ -22,13 +23,15 @@ PATIENCE_S: Final = 300.0
 
 
 class PriceQuestion(msgspec.Struct, frozen=True):
-    """snapshot: in our own file format. The rest: see `scheduler.core.auction.from_snapshot.Terms`."""
+    """snapshot: in our own file format. reserve: see `Round.pool_prices`. The rest: see `Terms`, both of
+    `scheduler.core.auction.from_snapshot`."""
 
     snapshot: bytes
     pods: list[str]
     bids: dict[str, float] = {}
     weights: dict[str, float] = {}
     budgets: dict[str, float] = {}
+    reserve: float = 0.0
 
 
 class PoolPrice(msgspec.Struct, frozen=True):
@@ -42,7 +45,8 @@ class PoolPrice(msgspec.Struct, frozen=True):
 class PodBid(msgspec.Struct, frozen=True):
     """What a waiting pod bids for a place, and the price of the place it won, or of the cheapest one it could use.
 
-    pool: first node of that pool; empty where no node takes such a pod.
+    pool: first node of that pool; empty where no node takes such a pod. rival, rival_bid: for who was outbid, the pod
+    there that pays least for what is short; a bid that beats the price puts it out.
     """
 
     pod: str
@@ -50,6 +54,8 @@ class PodBid(msgspec.Struct, frozen=True):
     price: float
     pool: str
     won: bool
+    rival: str = ""
+    rival_bid: float = 0.0
 
 
 class PriceAnswer(msgspec.Struct, frozen=True):
@@ -77,11 +83,13 @@ def answer(question: PriceQuestion) -> PriceAnswer:
     market = made.market
     pools = [list(names) for names in made.pools]
     if not len(market.requests) or not pools:
-        free = [PoolPrice(names, 0.0, float(made.utilisation[n])) for n, names in enumerate(pools)]
+        least = made.pool_prices(np.zeros(market.room.shape), question.reserve)
+        free = [PoolPrice(names, float(least[n]), float(made.utilisation[n])) for n, names in enumerate(pools)]
         return PriceAnswer("empty", 0.0, 0.0, 0, 0, time.process_time() - began, free, [])
     outcome = solve_market(market, effort=EFFORT)
     outcome = replace(outcome, unit_price=made.contended(outcome.unit_price))
-    prices = made.pool_prices(outcome.unit_price)
+    prices = made.pool_prices(outcome.unit_price, question.reserve)
+    teller = _Teller(market, outcome)
     return PriceAnswer(
         verdict=outcome.verdict,
         welfare=outcome.welfare,
@@ -90,23 +98,50 @@ def answer(question: PriceQuestion) -> PriceAnswer:
         requests=len(market.requests),
         cpu_s=time.process_time() - began,
         pools=[PoolPrice(names, float(prices[n]), float(made.utilisation[n])) for n, names in enumerate(pools)],
-        waiting=[_told(market, outcome, j) for j, waits in enumerate(made.waits) if waits][:MOST_TOLD],
+        waiting=[teller.tell(j) for j in np.flatnonzero(made.waits)[:MOST_TOLD].tolist()],
     )
 
 
-def _told(market: Market, outcome: Outcome, request: int) -> PodBid:
-    from scheduler.core.auction.market import UNPLACED, price_met
+class _Teller:
+    """Says what single pods bid and met."""
 
-    pod = str(market.requests[request])
-    offers = slice(int(market.first[request]), int(market.first[request + 1]))
-    nodes, met = market.node[offers], price_met(market, outcome, request)
-    if not len(nodes):
-        return PodBid(pod, 0.0, 0.0, "", won=False)
-    at = int(outcome.at[request])
-    won = at != UNPLACED
-    which = int((nodes == at).argmax()) if won else int(met.argmin())
-    bid = float(market.value[offers][which])
-    return PodBid(pod, bid, float(met[which]), str(market.nodes[nodes[which]]), won)
+    def __init__(self, market: Market, outcome: Outcome) -> None:
+        from scheduler.core.auction.market import bid_of
+
+        self.market, self.outcome = market, outcome
+        self.bids = bid_of(market, outcome.at)
+        self._last: dict[tuple[int, int], int | None] = {}
+
+    def tell(self, request: int) -> PodBid:
+        from scheduler.core.auction.market import UNPLACED, price_met
+
+        market, pod = self.market, str(self.market.requests[request])
+        offers = slice(int(market.first[request]), int(market.first[request + 1]))
+        nodes, met = market.node[offers], price_met(market, self.outcome, request)
+        if not len(nodes):
+            return PodBid(pod, 0.0, 0.0, "", won=False)
+        at = int(self.outcome.at[request])
+        won = at != UNPLACED
+        which = int((nodes == at).argmax()) if won else int(met.argmin())
+        pool = int(nodes[which])
+        told = PodBid(pod, float(market.value[offers][which]), float(met[which]), str(market.nodes[pool]), won)
+        short = int((market.demand[request] * self.outcome.unit_price[pool]).argmax())
+        rival = None if won else self.last_in(pool, short)
+        if rival is None:
+            return told
+        name, bid = str(market.requests[rival]), float(self.bids[rival])
+        return msgspec.structs.replace(told, rival=name, rival_bid=bid)
+
+    def last_in(self, pool: int, resource: int) -> int | None:
+        """Of those in a pool that use a resource, the one whose bid is least beside the price it pays."""
+        key = (pool, resource)
+        if key not in self._last:
+            demand = self.market.demand
+            there = np.flatnonzero((self.outcome.at == pool) & (demand[:, resource] > 0))
+            paid = demand[there] @ self.outcome.unit_price[pool]
+            beside = self.bids[there] / np.maximum(paid, 1e-12)
+            self._last[key] = int(there[beside.argmin()]) if len(there) else None
+        return self._last[key]
 
 
 def _warm() -> None:

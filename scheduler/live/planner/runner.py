@@ -17,6 +17,7 @@ from scheduler.live.planner.budget import DisruptionBudget, spent_by
 from scheduler.live.planner.executor import is_newer, reconcile
 from scheduler.live.planner.phases import Limits, finished
 from scheduler.live.planner.plan_resource import FINALIZER, Plan, stamp
+from scheduler.live.planner.settings import PlannerSettings
 from scheduler.live.planner.steer import pinned_to
 from scheduler.live.planner.world import PodView, World, node_fault
 
@@ -259,3 +260,25 @@ def poke_annotations(plan: str, now: float) -> dict[str, str]:
 
 def _is_older(plan: Plan, known: Plan) -> bool:
     return is_newer(known.metadata.resource_version, plan.metadata.resource_version)
+
+
+def limits_of(settings: PlannerSettings) -> Limits:
+    """The settings that say how patient plans are."""
+    return Limits(
+        at_once=settings.at_once,
+        eviction_s=settings.eviction_s,
+        replacement_s=settings.replacement_s,
+        bind_s=settings.bind_s,
+        plan_s=settings.plan_s,
+        drain_s=settings.drain_s,
+    )
+
+
+def budget_of(settings: PlannerSettings) -> DisruptionBudget:
+    """The settings that say how many evictions there may be."""
+    return DisruptionBudget(
+        settings.budget_window_s,
+        settings.budget_total,
+        settings.budget_per_namespace,
+        settings.budget_namespaces,
+    )

@@ -27,20 +27,18 @@ from scheduler.live.api import Api, ApiError
 from scheduler.live.journal import Journal
 from scheduler.live.kube_objects import BUDGETS_PATH, NODES_PATH, PODS_PATH, LiveBudget, LivePod
 from scheduler.live.node_health import ShownNode
-from scheduler.live.planner.budget import DisruptionBudget
 from scheduler.live.planner.child import SolverFailed
 from scheduler.live.planner.gangs import GangSizes
 from scheduler.live.planner.health import HealthServer
 from scheduler.live.planner.kube_api import PlannerApi
 from scheduler.live.planner.leader import Elector
 from scheduler.live.planner.node_scan import NodeScan
-from scheduler.live.planner.phases import Limits
 from scheduler.live.planner.plan_resource import PATH, Mode, Plan, seconds_of
 from scheduler.live.planner.price_round import PriceRound
 from scheduler.live.planner.price_solver import PriceSolver
 from scheduler.live.planner.proposal import Scope, candidates, is_same, make_plan, snapshot_for
 from scheduler.live.planner.records import Recorder
-from scheduler.live.planner.runner import Runner, poke_annotations
+from scheduler.live.planner.runner import Runner, budget_of, limits_of, poke_annotations
 from scheduler.live.planner.settings import PlannerSettings
 from scheduler.live.planner.solver import Answer, Question, Solver
 from scheduler.live.planner.trigger import Trigger
@@ -87,8 +85,8 @@ class Planner:
             world=self.world,
             clock=api.now,
             leads=self.may_act,
-            limits=_limits(settings),
-            budget=_budget(settings),
+            limits=limits_of(settings),
+            budget=budget_of(settings),
             listeners=[self.recorder],
             pool=ThreadPoolExecutor(8, "release"),
         )
@@ -453,25 +451,3 @@ def _forget(table: dict[str, Budget], key: str) -> None:
 
 def _safe(identity: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in identity)
-
-
-def _limits(settings: PlannerSettings) -> Limits:
-    return Limits(
-        at_once=settings.at_once,
-        eviction_s=settings.eviction_s,
-        replacement_s=settings.replacement_s,
-        bind_s=settings.bind_s,
-        plan_s=settings.plan_s,
-        drain_s=settings.drain_s,
-    )
-
-
-def _budget(settings: PlannerSettings) -> DisruptionBudget:
-    return DisruptionBudget(
-        settings.budget_window_s,
-        settings.budget_total,
-        settings.budget_per_namespace,
-        settings.budget_namespaces,
-    )
-
-

@@ -53,6 +53,11 @@ class PlannerSettings(Settings):
     )
     price_round_s: float = Field(60.0, ge=0.2, description="Hold a price round this often.")
     price_writes: int = Field(200, ge=1, description="Nodes whose price one round may change.")
+    price_reserve: float = Field(
+        0.0, ge=0, le=1e9,
+        description="What a whole node costs at least where 70 % of such nodes are used, more above, less below; "
+        "0: what nobody is kept from costs nothing. A pod of priority 0 bids 1.",
+    )  # fmt: skip
     price_step: float = Field(0.05, ge=0, lt=1, description="Least change of a price that is written: a share of it.")
     price_pace: float = Field(0.5, gt=0, le=1, description="Share of the way to its new price that one round goes.")
 

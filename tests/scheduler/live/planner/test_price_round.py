@@ -20,6 +20,7 @@ from scheduler.live.journal import Journal
 from scheduler.live.kube_objects import LiveNamespace
 from scheduler.live.node_health import ShownNode
 from scheduler.live.planner.child import SolverFailed
+from scheduler.live.planner.kube_api import PlannerApi
 from scheduler.live.planner.price_marks import own_price, price_annotations
 from scheduler.live.planner.price_round import PriceRound
 from scheduler.live.planner.price_solver import PodBid, PoolPrice, PriceAnswer, PriceQuestion
@@ -259,7 +260,8 @@ def test_a_bad_annotation_is_told_once_and_again_when_it_changes() -> None:
 
 def test_a_waiting_pod_is_told_what_it_bid_and_met_when_that_changes(tmp_path: Path) -> None:
     cluster = Cluster(journal=tmp_path)
-    lost, won = PodBid("a/p", 0.5, 0.75, "n0", won=False), PodBid("a/p", 0.8, 0.75, "n0", won=True)
+    lost = PodBid("a/p", 0.5, 0.75, "n0", won=False, rival="b/q", rival_bid=0.8)
+    won = PodBid("a/p", 0.8, 0.75, "n0", won=True)
     for bid in (lost, lost, won, PodBid("a/q", 0.0, 0.0, "", won=False)):
         cluster.answer = lambda question, bid=bid: an_answer({"n0": 1.0}, bid)  # type: ignore[misc]
         cluster.go()
@@ -268,7 +270,9 @@ def test_a_waiting_pod_is_told_what_it_bid_and_met_when_that_changes(tmp_path: P
     assert [(row["pod"], row["verdict"], row["node"]) for row in rows] == [
         ("p", "outbid", "n0"), ("p", "won", "n0"), ("q", "outbid", ""),
     ]  # fmt: skip
-    assert rows[0]["message"] == "it bids 0.5; the cheapest place, among nodes like n0, costs 0.75"
+    assert rows[0]["message"] == (
+        "it bids 0.5; the cheapest place, among nodes like n0, costs 0.75; the last that got in is b/q, which bids 0.8"
+    )
     assert cluster.metric("outbid_pods") == 1
 
 
@@ -278,3 +282,23 @@ def test_where_it_is_off_nothing_is_watched_and_nothing_is_measured() -> None:
     assert cluster.round.sinks() == []
     assert b"price" not in generate_latest(cluster.recorder.metrics.registry)
     assert not PriceRound(PlannerSettings(), {}, cluster, cluster.recorder, cluster).is_on
+
+
+def test_a_price_is_one_patch_of_the_version_that_was_looked_at() -> None:
+    sent: list[tuple[str, Any]] = []
+
+    class Api:
+        def patch(self, path: str, body: bytes, kind: str) -> bytes:
+            sent.append((path, json.loads(body)))
+            return b"{}"
+
+    meta = {"name": "n0", "resourceVersion": "41", "annotations": {"example.org/rack": "r1"}}
+    node = msgspec.convert({"metadata": meta}, ShownNode)
+    writes = PlannerApi(Api())  # type: ignore[arg-type]
+    writes.price_node(node, 250)
+    writes.price_node(node, 0)
+    keys = ("stowage.dev/price-milli", "stowage.dev/price-of-round")
+    assert sent == [
+        ("/api/v1/nodes/n0", {"metadata": {"resourceVersion": "41", "annotations": dict.fromkeys(keys, text)}})
+        for text in ("250", None)
+    ]

@@ -36,6 +36,7 @@ def test_room_that_more_want_than_fit_costs_what_they_bid_and_other_room_nothing
     (waits,) = found.waiting
     assert (waits.pod, waits.bid, waits.pool, waits.won) == ("default/p2", 0.75, "a0", False)
     assert waits.price == pytest.approx(0.75)
+    assert (waits.rival, waits.rival_bid) == ("default/p0", 0.75)
     assert found.verdict == "optimal"
 
 
@@ -68,6 +69,27 @@ def test_where_nobody_bids_and_where_no_node_is_left_there_is_an_answer() -> Non
     assert (gone.verdict, gone.pools) == ("empty", [])
     homeless = ask(NODES, [a_pod("p", kind="nowhere"), a_pod("wide", cpu=9)])
     assert [(one.pool, one.won) for one in homeless.waiting] == [("", False), ("", False)]
+
+
+def test_who_got_in_last_is_named_among_those_that_use_what_is_short() -> None:
+    nodes = [Node(name="g", allocatable={"cpu": 64_000, "pods": 110, "gpu": 4})]
+    asked = {"big": (0, 2), "last": (9, 2), "lost": (0, 2), "other": (0, 0)}
+    bids = {"default/big": 5.0, "default/last": 3.0, "default/lost": 2.0, "default/other": 0.001}
+    pods = [Pod(name=name, requests={"cpu": 100, "gpu": gpus}, priority=p) for name, (p, gpus) in asked.items()]
+    told = {one.pod: one for one in ask(nodes, pods, bids=bids).waiting}
+    assert [told[f"default/{name}"].won for name in asked] == [True, True, False, True]
+    assert (told["default/lost"].rival, told["default/lost"].rival_bid) == ("default/last", 3.0)
+    assert 1.99 < told["default/lost"].price < 3.01
+    assert told["default/big"].rival == ""
+
+
+def test_a_reserve_makes_used_nodes_dearer_by_tenths_and_gives_way_to_what_bids_say() -> None:
+    used = [a_pod("p0", "a0", cpu=4, kind="a"), a_pod("p1", "a1", cpu=3, kind="a")]
+    found = prices(ask(NODES, used, reserve=0.1))
+    assert found == {"a0": 0.149, "b0": 0.025}  # 0.9 and 0 of them used
+    assert prices(ask(NODES, [], reserve=0.1)) == {"a0": 0.025}
+    crowded = ask(NODES, [*used, a_pod("p2", kind="a", cpu=4), a_pod("p3", kind="a", cpu=4)], reserve=0.1)
+    assert prices(crowded)["a0"] > 0.5
 
 
 def test_bids_of_nothing_make_no_price() -> None:
