@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from scheduler.live.api import Api
+from scheduler.live.cleanup import clean_up
 from tests.cluster.api_client import ApiClient, ApiFailure, Json, Unreachable, wait_for
 from tests.cluster.component import Component, free_port
 from tests.cluster.control_plane import Cluster
@@ -37,6 +39,16 @@ def install_definition(cluster: Cluster) -> None:
         return False
 
     wait_for("plans served", is_served)
+
+
+@contextmanager
+def tidy_planners(cluster: Cluster) -> Iterator[None]:
+    """The Plan definition is there; afterwards no planner runs and nothing that one wrote is left."""
+    install_definition(cluster)
+    yield
+    for name in [name for name in cluster.component if name.startswith("planner")]:
+        cluster.end_program(name)
+    clean_up(Api.connect(str(cluster.kubeconfig)))
 
 
 def plans_of(client: ApiClient) -> list[Json]:

@@ -13,7 +13,7 @@ from scheduler.live.cleanup import clean_up
 from tests.cluster.api_client import wait_for
 from tests.cluster.control_plane import post_json
 from tests.cluster.objects import a_pod, node_condition
-from tests.cluster.planning import PlannerProcess, install_definition, start_scheduler
+from tests.cluster.planning import PlannerProcess, start_scheduler, tidy_planners
 
 TAINT, ANNOTATION = "stowage.dev/quarantine", "stowage.dev/health"
 FAST = {"node_health": "auto", "node_scan_s": 0.5, "mode": "observe"}
@@ -21,11 +21,8 @@ FAST = {"node_health": "auto", "node_scan_s": 0.5, "mode": "observe"}
 
 @pytest.fixture(autouse=True)
 def definition(control_plane):
-    install_definition(control_plane)
-    yield
-    for name in [n for n in control_plane.component if n.startswith("planner")]:
-        control_plane.end_program(name)
-    clean_up(Api.connect(str(control_plane.kubeconfig)))
+    with tidy_planners(control_plane):
+        yield
 
 
 def show(plane: Any, node: str, status: str, message: str = "[79] gone - RecommendedAction: RESTART_BM") -> None:

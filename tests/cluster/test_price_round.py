@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from scheduler.live.api import Api
-from scheduler.live.cleanup import clean_up, take_prices
+from scheduler.live.cleanup import take_prices
 from tests.cluster.api_client import wait_for
 from tests.cluster.control_plane import post_json
 from tests.cluster.objects import a_pod
-from tests.cluster.planning import PlannerProcess, install_definition, start_scheduler
+from tests.cluster.planning import PlannerProcess, start_scheduler, tidy_planners
 from tests.cluster.test_plans import run_stowage
 
 PRICE, NOTE = "stowage.dev/price-milli", "stowage.dev/price-of-round"
@@ -22,11 +22,8 @@ FAST = {"price_round": "auto", "price_round_s": 0.5, "price_pace": 1.0, "mode": 
 
 @pytest.fixture(autouse=True)
 def definition(control_plane):
-    install_definition(control_plane)
-    yield
-    for name in [n for n in control_plane.component if n.startswith("planner")]:
-        control_plane.end_program(name)
-    clean_up(Api.connect(str(control_plane.kubeconfig)))
+    with tidy_planners(control_plane):
+        yield
 
 
 def annotate(plane: Any, path: str, **annotations: str | None) -> None:

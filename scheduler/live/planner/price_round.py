@@ -29,6 +29,7 @@ from scheduler.live.planner.world import World
 from scheduler.live.watch import Sink
 
 log = logging.getLogger(__name__)
+MOST_FAULTS: Final = 50
 QUANTILES: Final = (0.0, 0.5, 0.9, 1.0)
 
 
@@ -89,7 +90,7 @@ class PriceRound:
         self._running: Future[None] | None = None
         self._observed: dict[str, int] = {}
         self._faults: set[Fault] = set()
-        self._bids: dict[str, PodBid] = {}
+        self._bids: dict[str, tuple[object, ...]] = {}
 
     def sinks(self) -> list[Sink[Any]]:
         """What a round watches beside what the planner does; nothing while it is off."""
@@ -220,9 +221,9 @@ class PriceRound:
         }  # fmt: skip
         self.recorder.write("prices", verdict=answer.verdict, message=text, details=details)
         for bid in answer.waiting:
-            if self._bids.get(bid.pod) != bid:
+            if self._bids.get(bid.pod) != _gist(bid):
                 self._tell_bid(bid)
-        self._bids = {bid.pod: bid for bid in answer.waiting}
+        self._bids = {bid.pod: _gist(bid) for bid in answer.waiting}
 
     def _tell_bid(self, bid: PodBid) -> None:
         namespace, _, name = bid.pod.partition("/")
@@ -242,8 +243,9 @@ class PriceRound:
         )  # fmt: skip
 
     def _tell_faults(self, faults: list[Fault]) -> None:
-        """Once for each, until it is mended."""
-        for fault in sorted(set(faults) - self._faults, key=lambda one: (one.namespace, one.pod)):
+        """Once for each, until it is mended; of very many, some with each round."""
+        new = sorted(set(faults) - self._faults, key=lambda one: (one.namespace, one.pod, one.text))[:MOST_FAULTS]
+        for fault in new:
             where = f"{fault.namespace}/{fault.pod}" if fault.pod else fault.namespace
             log.warning("%s=%s %s", "pod" if fault.pod else "namespace", where, fault.text)
             if fault.pod:
@@ -254,7 +256,12 @@ class PriceRound:
                 self.recorder.tell_of_namespace(
                     fault.namespace, fault.uid, "Warning", "AnnotationIgnored", "Price", fault.text
                 )
-        self._faults = set(faults)
+        self._faults = self._faults & set(faults) | set(new)
+
+
+def _gist(bid: PodBid) -> tuple[object, ...]:
+    """What must change before a pod is told anew; amounts to two digits."""
+    return bid.won, bid.pool, f"{bid.bid:.2g}", f"{bid.price:.2g}"
 
 
 def _drop(table: dict[str, LiveNamespace], name: str) -> None:

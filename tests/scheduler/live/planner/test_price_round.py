@@ -258,11 +258,23 @@ def test_a_bad_annotation_is_told_once_and_again_when_it_changes() -> None:
     assert len(weigh("nan")) == 1
 
 
+def test_very_many_bad_annotations_are_told_some_at_a_time() -> None:
+    cluster = Cluster()
+    for n in range(120):
+        cluster.world.put_pod(a_pod(f"p{n}", annotations={"stowage.dev/bid": "?"}))
+    told = []
+    for _ in range(4):
+        cluster.hold(n0=1.0)
+        told.append(len(cluster.events))
+    assert told == [50, 100, 120, 120]
+
+
 def test_a_waiting_pod_is_told_what_it_bid_and_met_when_that_changes(tmp_path: Path) -> None:
     cluster = Cluster(journal=tmp_path)
     lost = PodBid("a/p", 0.5, 0.75, "n0", won=False, rival="b/q", rival_bid=0.8)
     won = PodBid("a/p", 0.8, 0.75, "n0", won=True)
-    for bid in (lost, lost, won, PodBid("a/q", 0.0, 0.0, "", won=False)):
+    nearly = msgspec.structs.replace(lost, price=0.7501, rival="b/r")
+    for bid in (lost, nearly, won, PodBid("a/q", 0.0, 0.0, "", won=False)):
         cluster.answer = lambda question, bid=bid: an_answer({"n0": 1.0}, bid)  # type: ignore[misc]
         cluster.go()
     assert cluster.journal is not None
