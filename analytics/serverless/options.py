@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast, get_args
 
 from analytics.errors import InputError
-from analytics.options import format_duration, parse_duration_us
+from analytics.options import format_duration, parse_duration_us, parse_memory_mib
 from scheduler.core.serverless import get_serverless_policy
 from scheduler.core.serverless.policy import ServerlessPolicy, Unit
 
@@ -64,9 +64,11 @@ class PolicySpec:
 
 
 def parse_value(text: str, unit: Unit, name: str) -> float:
-    """A parameter as people write it: a duration with its unit, else a number."""
+    """A parameter as people write it: a duration or memory with its unit, else a number."""
     if unit == "duration":
         return float(parse_duration_us(text))
+    if unit == "memory":
+        return float(parse_memory_mib(text))
     try:
         return float(text)
     except ValueError as error:
@@ -74,7 +76,9 @@ def parse_value(text: str, unit: Unit, name: str) -> float:
 
 
 def show(value: float, unit: Unit) -> str:
-    return format_duration(round(value)) if unit == "duration" else f"{value:.12g}"
+    if unit == "duration":
+        return format_duration(round(value))
+    return f"{value:.12g}Mi" if unit == "memory" else f"{value:.12g}"
 
 
 def parse_speed_ups(given: Sequence[str]) -> dict[str, float]:

@@ -58,6 +58,12 @@ class Subjects:
         return self.facts[:, COLD_US] / 1e6
 
 
+def no_subjects() -> Subjects:
+    """A table without rows."""
+    none = np.zeros(0, np.int64)
+    return Subjects("function", [], none, np.zeros((0, FACTS)), none, none, ())
+
+
 def read_subjects(trace: Trace, options: ServerlessOptions) -> Subjects:
     """The subjects of a trace at this level; InputError if it has no functions, or none in these regions."""
     files = trace.files("functions")

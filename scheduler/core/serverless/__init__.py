@@ -13,8 +13,15 @@ from scheduler.core.errors import StowageInputError
 from scheduler.core.serverless.policy import ServerlessPolicy
 
 _BUILT_IN: Final = {
-    "fixed": "fixed",
-    "per-trigger": "per_trigger",
+    "fixed": "fixed:POLICY",
+    "greedy-dual": "greedy_dual:POLICY",
+    "hazard": "hazard:POLICY",
+    "hybrid": "hybrid:POLICY",
+    "hybrid-iat": "hybrid_iat:POLICY",
+    "oracle": "oracle:KEEPING",
+    "oracle-pre-warm": "oracle:LOADING",
+    "per-trigger": "per_trigger:POLICY",
+    "timers": "timers:POLICY",
 }
 
 
@@ -31,5 +38,6 @@ def get_serverless_policy(name: str) -> ServerlessPolicy:
         raise StowageInputError(
             f"no serverless policy is named {name!r}.{hint} Known: {', '.join(serverless_policy_names())}"
         )
-    policy: ServerlessPolicy = importlib.import_module(f"{__name__}.{_BUILT_IN[name]}").POLICY
+    module, _, attribute = _BUILT_IN[name].partition(":")
+    policy: ServerlessPolicy = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     return policy

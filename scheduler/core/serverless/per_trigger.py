@@ -16,7 +16,6 @@ def decide(
     settings: NDArray[float64],
     facts: NDArray[float64],
     state: NDArray[int64],
-    pooled: NDArray[int64],
     subject: int,
     since_us: int,
     horizon_us: int,

@@ -5,10 +5,11 @@ its policy names windows of idle time, counted from there: in a window [first, l
 after an idle time inside a window is warm, any other is a cold start. A window at 0 never unloads; a later one is a
 pre-warm, and its pod is loaded a lead before `first`, which is paid for like idle time.
 
-A policy decides from what it is told: facts of the subject, its own state, which `learn` brings up to date with every
-idle time that ended, and tables pooled over subjects. `horizon_us` only spares work: windows that begin after it need
-not be named, and what is named before it must not depend on it. Only a clairvoyant policy reads it for what it is
-at the end of an idle time: its length.
+A policy decides from what it is told: facts of the subject, and its own state, which `learn` brings up to date with
+every idle time that ended. `horizon_us` only spares work: windows that begin after it need not be named, and what is
+named before it must not depend on it. Only a clairvoyant policy reads it for what it is: the length of the idle time.
+
+A cache is a policy of another kind: pods stay until memory runs short, and then its `priority` says which go first.
 """
 
 from __future__ import annotations
@@ -24,18 +25,22 @@ from numpy.typing import NDArray
 from scheduler.core.errors import StowageInputError
 from scheduler.core.policies import Taxonomy
 
-DECIDE_SIGNATURE: Final = (
-    "int64(float64[::1], float64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64, int64, int64[:, ::1])"
-)
-"""`decide(settings, facts, state, pooled, subject, since_us, horizon_us, windows)`: how many windows were written.
+DECIDE_SIGNATURE: Final = "int64(float64[::1], float64[:, ::1], int64[:, ::1], int64, int64, int64, int64[:, ::1])"
+"""`decide(settings, facts, state, subject, since_us, horizon_us, windows)`: how many windows were written.
 
 settings: (P,) the policy's parameters in order. facts: (S, F), columns TRIGGER, MEMORY_GIB, COLD_US. state: (S, W), a
-row per subject. pooled: (V, C) what all subjects share. since_us: when the idle time began. windows: (n, 2) to write
+row per subject. since_us: when the idle time began. windows: (n, 2) to write
 [first, last) idle microseconds into, ascending and apart.
 """
 
-LEARN_SIGNATURE: Final = "void(float64[::1], float64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64, int64)"
-"""`learn(settings, facts, state, pooled, subject, now_us, idle_us)`: a call came after `idle_us` idle; -1 the first."""
+LEARN_SIGNATURE: Final = "void(float64[::1], float64[:, ::1], int64[:, ::1], int64, int64, int64)"
+"""`learn(settings, facts, state, subject, now_us, idle_us)`: a call came after `idle_us` idle; -1 the first."""
+
+PRIORITY_SIGNATURE: Final = "float64(float64[::1], float64[:, ::1], int64, float64, int64)"
+"""`priority(settings, facts, subject, clock, calls)`: the lowest goes first.
+
+clock: the highest priority evicted so far. calls: of the subject, since its pod was loaded.
+"""
 
 TRIGGER, MEMORY_GIB, COLD_US = 0, 1, 2
 FACTS: Final = 3
@@ -51,7 +56,7 @@ _KINDS: Final = (
 MINUTE_US: Final = 60_000_000
 MAX_WINDOWS: Final = 32
 
-Unit = Literal["duration", "share", "number", "count"]
+Unit = Literal["duration", "memory", "share", "number", "count"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,8 @@ class ServerlessPolicy:
     """A way to decide how long pods stay loaded.
 
     decide, learn: plain functions that compile with the signatures above; learn None: nothing is learnt. state_width:
-    columns of the state. pooled_width: columns of the pooled tables, of which there is one version per hour.
-    clairvoyant: reads the horizon as the future. cache: pods stay until memory is short, `decide` is not asked.
+    columns of the state. clairvoyant: reads the horizon as the future. priority: of a cache, in place of `decide`; the
+    first parameter of a cache is its memory in MiB.
     """
 
     name: str
@@ -81,16 +86,15 @@ class ServerlessPolicy:
     decide: Callable[..., int] | None
     learn: Callable[..., None] | None = None
     state_width: int = 0
-    pooled_width: int = 0
     clairvoyant: bool = False
-    cache: bool = False
+    priority: Callable[..., float] | None = None
     taxonomy: Taxonomy = field(default_factory=Taxonomy)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
             raise StowageInputError(f"policy name {self.name!r} is not lower-case words joined by hyphens")
-        if (self.decide is None) != self.cache:
-            raise StowageInputError(f"policy {self.name} either decides windows or is a cache")
+        if (self.decide is None) == (self.priority is None):
+            raise StowageInputError(f"policy {self.name} either decides windows or has priorities")
 
     def settings(self, given: Mapping[str, float]) -> tuple[float, ...]:
         """Every parameter in order, the default where it is not given; StowageInputError lists all that is wrong."""
@@ -126,7 +130,6 @@ def learn_nothing(
     settings: NDArray[float64],
     facts: NDArray[float64],
     state: NDArray[int64],
-    pooled: NDArray[int64],
     subject: int,
     now_us: int,
     idle_us: int,

@@ -1,0 +1,232 @@
+"""The event-level replay: every call, the pods of its subject, and how many calls each of them serves at once.
+
+A call goes to the pod that was busy last among those that are ready and have a place; where there is none, a new pod is
+loaded, and the call waits for it for as long as a cold start takes. A pod that falls idle follows the first window of
+its policy, if that begins at once. When all pods are idle, the one that stopped last follows all windows.
+
+Calls counted per minute are spread over it as FaasCache does: one at its start, several at equal distances.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from analytics.serverless.minute import FIRST, NEGATIVE, UNKNOWN, UNSORTED
+from analytics.serverless.windows import settle_windows
+from scheduler.core.serverless.policy import COLD_US
+
+SLICE = 1 << 18  # calls that are spread out at a time
+FREE, USED = 0, 1  # positions in Pods.at
+NOT_YET = -1  # how long an idle pod stays is decided when its subject is next called
+NEVER_US = 1 << 60
+NONE = -1
+
+
+class Pods(NamedTuple):
+    """Pods of all subjects, chained by subject: head (S,), next (P,). Pods that ended are chained from `at[FREE]`."""
+
+    at: Any  # (2,) int64: first pod to use again, pods ever used
+    head: Any  # (S,)
+    next: Any  # (P,)
+    last_us: Any  # (P,) when its last call ends or ended
+    until_us: Any  # (P,) how long it stays if nobody calls
+    ready_us: Any  # (P,) when it was loaded
+    place_us: Any  # (P, C) when each of its places is free
+    idle_from_us: Any  # (S,) when the last call of the subject ends or ended, -1 = never called
+
+
+def new_pods(subjects: int, places: int) -> Pods:
+    return grow_pods(
+        Pods(
+            np.array([NONE, 0]), np.full(subjects, NONE), *(np.zeros(0, np.int64) for _ in range(4)),
+            np.zeros((0, places), np.int64), np.full(subjects, NONE),
+        ),
+        SLICE,
+    )  # fmt: skip
+
+
+def grow_pods(pods: Pods, calls: int) -> Pods:
+    """Room for a new pod for each of so many calls."""
+    missing = int(pods.at[USED]) + calls - len(pods.next)
+    if missing <= 0:
+        return pods
+    more = max(missing, len(pods.next))
+    return pods._replace(**{
+        name: np.concatenate([column, np.zeros((more, *column.shape[1:]), np.int64)])
+        for name, column in pods._asdict().items()
+        if name in ("next", "last_us", "until_us", "ready_us", "place_us")
+    })  # fmt: skip
+
+
+@njit(cache=True)
+def spread_calls(
+    calls: Any, durations_us: Any, of_function: Any, mean_us: Any, row: int, done: int, out: Any
+) -> tuple[int, int, int]:
+    """Single calls as (time, subject, duration) in `out` (n, 3), from call `done` of `row` on.
+
+    Returns (how many, row, done) to go on from; of a row that breaks a rule (the rule's code, row, 0).
+    """
+    start_us, window_us, function, count = calls
+    n = 0
+    while row < start_us.shape[0]:
+        f = function[row]
+        if row > 0 and start_us[row] < start_us[row - 1]:
+            return UNSORTED, row, 0
+        if f < 0 or f >= of_function.shape[0]:
+            return UNKNOWN, row, 0
+        if count[row] < 0 or start_us[row] < 0:
+            return NEGATIVE, row, 0
+        s = of_function[f]
+        if s < 0:
+            row += 1
+            continue
+        duration_us = mean_us[f]
+        if durations_us.shape[0] > 0 and durations_us[row] > 0:
+            duration_us = durations_us[row]
+        while done < count[row]:
+            if n == out.shape[0]:
+                return n, row, done
+            out[n, 0] = start_us[row] + window_us[row] * done // count[row]
+            out[n, 1], out[n, 2] = s, duration_us
+            n, done = n + 1, done + 1
+        row, done = row + 1, 0
+    return n, row, 0
+
+
+@njit(cache=True)
+def replay_events(
+    decide: Any, learn: Any, learns: bool, settings: Any, facts: Any, state: Any, calls: Any, n: int, concurrency: Any,
+    pods: Pods, windows: Any, account: Any,
+) -> None:  # fmt: skip
+    """Apply a policy to the first `n` calls; `account` as in `minute.replay_minutes`."""
+    for k in range(n):
+        now_us, s, duration_us = calls[k, 0], calls[k, 1], calls[k, 2]
+        since_us = pods.idle_from_us[s]
+        cold_us = int(facts[s, COLD_US])
+        idle_us = FIRST if since_us < 0 else max(now_us - since_us, 0)
+        is_kept = True
+        if idle_us > 0:
+            count = decide(settings, facts, state, s, since_us, idle_us, windows)
+            loaded_us, is_kept, loads = settle_windows(windows, count, idle_us, cold_us)
+            account[s, 1] += loaded_us
+            account[s, 2] += loads
+        pod = _find_pod(
+            decide, settings, facts, state, s, now_us, concurrency[s], idle_us, is_kept, pods, windows, account
+        )
+        begin_us = now_us
+        if pod == NONE:
+            account[s, 0] += 1
+            begin_us = now_us + cold_us
+            pod = _new_pod(pods, s, begin_us)
+        end_us = begin_us + duration_us
+        for place in range(concurrency[s]):
+            if pods.place_us[pod, place] <= now_us:
+                pods.place_us[pod, place] = end_us
+                break
+        pods.last_us[pod] = max(pods.last_us[pod], end_us)
+        pods.until_us[pod] = NOT_YET
+        pods.idle_from_us[s] = max(since_us, end_us)
+        if learns:
+            learn(settings, facts, state, s, now_us, idle_us)
+
+
+@njit(cache=True)
+def _find_pod(
+    decide: Any, settings: Any, facts: Any, state: Any, s: int, now_us: int, concurrency: int, idle_us: int,
+    is_kept: bool, pods: Pods, windows: Any, account: Any,
+) -> int:  # fmt: skip
+    """The pod for a call at `now_us`, or NONE; pods whose time is over are paid and go.
+
+    is_kept: whether the pod that stopped last is there, where all were idle; it has been paid.
+    """
+    chosen, chosen_us, is_paid, before = NONE, NONE, idle_us <= 0, NONE
+    pod = pods.head[s]
+    while pod != NONE:
+        after, last_us = pods.next[pod], pods.last_us[pod]
+        has_place = pods.ready_us[pod] <= now_us
+        is_gone = False
+        if last_us <= now_us:
+            if not is_paid and last_us == pods.idle_from_us[s]:
+                is_paid = True
+                is_gone = not is_kept
+                if is_kept:
+                    chosen, chosen_us = pod, NEVER_US
+            else:
+                if pods.until_us[pod] == NOT_YET:
+                    keep_us = _first_window(decide, settings, facts, state, s, last_us, windows)
+                    pods.until_us[pod] = last_us + keep_us
+                if pods.until_us[pod] <= now_us and last_us < now_us:
+                    is_gone = True
+                    account[s, 1] += pods.until_us[pod] - last_us
+        elif has_place:
+            has_place = False
+            for place in range(concurrency):
+                has_place = has_place or pods.place_us[pod, place] <= now_us
+        if is_gone:
+            _end_pod(pods, s, pod, before)
+        else:
+            before = pod
+            if has_place and last_us > chosen_us:
+                chosen, chosen_us = pod, last_us
+        pod = after
+    if chosen != NONE and chosen_us < now_us:
+        account[s, 1] += now_us - chosen_us
+    return chosen
+
+
+@njit(cache=True)
+def _first_window(decide: Any, settings: Any, facts: Any, state: Any, s: int, since_us: int, windows: Any) -> int:
+    """How long a pod stays that falls idle while others of its subject are busy."""
+    count = decide(settings, facts, state, s, since_us, NEVER_US, windows)
+    return windows[0, 1] if count > 0 and windows[0, 0] <= facts[s, COLD_US] else 0
+
+
+@njit(cache=True)
+def _new_pod(pods: Pods, s: int, ready_us: int) -> int:
+    pod = pods.at[FREE]
+    if pod == NONE:
+        pod = pods.at[USED]
+        pods.at[USED] += 1
+    else:
+        pods.at[FREE] = pods.next[pod]
+    pods.next[pod], pods.head[s] = pods.head[s], pod
+    pods.last_us[pod], pods.ready_us[pod] = 0, ready_us
+    pods.place_us[pod, :] = 0
+    return pod
+
+
+@njit(cache=True)
+def _end_pod(pods: Pods, s: int, pod: int, before: int) -> None:
+    if before == NONE:
+        pods.head[s] = pods.next[pod]
+    else:
+        pods.next[before] = pods.next[pod]
+    pods.next[pod] = pods.at[FREE]
+    pods.at[FREE] = pod
+
+
+@njit(cache=True)
+def close_events(
+    decide: Any, settings: Any, facts: Any, state: Any, end_us: int, pods: Pods, windows: Any, account: Any
+) -> None:
+    """What pods stay after their last calls, until the recording ends."""
+    for s in range(pods.head.shape[0]):
+        is_paid, pod = False, pods.head[s]
+        while pod != NONE:
+            last_us = pods.last_us[pod]
+            if last_us < end_us:
+                if not is_paid and last_us == pods.idle_from_us[s]:
+                    is_paid = True
+                    count = decide(settings, facts, state, s, last_us, end_us - last_us, windows)
+                    loaded_us, _, loads = settle_windows(windows, count, end_us - last_us, int(facts[s, COLD_US]))
+                    account[s, 1] += loaded_us
+                    account[s, 2] += loads
+                else:
+                    if pods.until_us[pod] == NOT_YET:
+                        keep_us = _first_window(decide, settings, facts, state, s, last_us, windows)
+                        pods.until_us[pod] = last_us + keep_us
+                    account[s, 1] += min(pods.until_us[pod], end_us) - last_us
+            pod = pods.next[pod]
