@@ -51,7 +51,7 @@ def job_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates: 
     jobs = np.union1d(sides[0].jobs, sides[1].jobs)
     if len(jobs) < MIN_BLOCKS:
         return {}
-    return _replicate([side.statistic(jobs) for side in sides], len(jobs), rng, replicates)
+    return replicate([side.statistic(jobs) for side in sides], len(jobs), rng, replicates)
 
 
 def block_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates: int) -> Replicates:
@@ -61,13 +61,13 @@ def block_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates
     if blocks < MIN_BLOCKS:
         return {}
     statistics = [_block_statistic({name: side[:blocks] for name, side in columns.items()}) for columns in sides]
-    return _replicate(statistics, blocks, rng, replicates)
+    return replicate(statistics, blocks, rng, replicates)
 
 
 Statistic = Callable[[NDArray[np.int64]], dict[str, float]]
 
 
-def _replicate(statistics: Sequence[Statistic], units: int, rng: np.random.Generator, replicates: int) -> Replicates:
+def replicate(statistics: Sequence[Statistic], units: int, rng: np.random.Generator, replicates: int) -> Replicates:
     """Evaluate both statistics under the same random multiplicities of the units.
 
     Returns how far each resampled difference is from that of the units as they are: what is rounded in the statistics

@@ -1,4 +1,4 @@
-"""`stowage serverless replay|policies`."""
+"""`stowage serverless replay|compare|policies`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,53 @@ def replay(
         print(to_json(report_pass(done)), end="")
     else:
         print_pass(done)
+
+
+@app.command()
+def compare(
+    trace: Path = typer.Argument(help="An imported trace with functions and invocations."),
+    policy: list[str] = typer.Option(
+        ["hazard"], "--policy", help="Candidate, swept to the memory of each other policy; repeatable."
+    ),
+    against: list[str] = typer.Option(
+        ["fixed", "hybrid", "hybrid-iat"], "--against", help="Policy to meet, as it is; repeatable."
+    ),
+    level: str = _LEVEL,
+    from_: str | None = _FROM,
+    to: str | None = _TO,
+    speed_up: list[str] = _SPEED_UP,
+    cold_start: str = _COLD_START,
+    region: list[str] = _REGION,
+    grain: str = _GRAIN,
+    concurrency: int | None = _CONCURRENCY,
+    plot: Path | None = typer.Option(None, "--plot", help="Write all frontiers to this SVG file."),
+    force: bool = typer.Option(False, "--force", help="Replace an existing plot."),
+    seed: int = typer.Option(0, "--bootstrap-seed", help="Seed of the confidence intervals."),
+    replicates: int = typer.Option(400, "--bootstrap", min=100, help="Resamples per interval."),
+    as_json: bool = _JSON,
+) -> None:
+    """Compare policies at equal idle memory, with intervals over functions, and sweep the frontier of each."""
+    from analytics.errors import InputError
+    from analytics.report import show_share
+    from analytics.runs import to_json, write_text
+    from analytics.serverless.frontier import compare_policies
+    from analytics.serverless.options import parse_options, parse_specs
+    from analytics.serverless.report import plot_comparison, print_comparison
+    from traces.schema import open_trace
+
+    if plot and plot.exists() and not force:
+        raise InputError(f"{plot} exists: use --force to replace it, or another name")
+    options = parse_options(level, grain, from_, to, concurrency, speed_up, cold_start, region)
+    with show_share("sweeping (the first run compiles)") as tick:
+        found = compare_policies(
+            open_trace(trace), parse_specs(policy, []), parse_specs(against, []), options, seed, replicates, tick
+        )
+    if plot:
+        write_text(plot, plot_comparison(found))
+    if as_json:
+        print(to_json(found.to_json()), end="")
+    else:
+        print_comparison(found)
 
 
 @app.command()

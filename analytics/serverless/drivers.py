@@ -20,6 +20,7 @@ from scheduler.core.serverless.policy import (
     DECIDE_SIGNATURE,
     LEARN_SIGNATURE,
     MAX_WINDOWS,
+    MINUTE_US,
     PRIORITY_SIGNATURE,
     compiled_callback,
     learn_nothing,
@@ -78,7 +79,7 @@ class MinuteDriver(_WindowDriver):
     def close(self, end_us: int, last_minute: Ints) -> None:
         if self.spec.policy.clairvoyant:
             return  # it knows that no call comes any more
-        end_minute = -(-end_us // minute.MINUTE_US)
+        end_minute = -(-end_us // MINUTE_US)
         minute.close_minutes(
             self.decide, self.settings, self.subjects.facts, self.state, last_minute, end_minute, self.windows,
             self.account,
@@ -97,7 +98,7 @@ class CacheDriver(Driver):
         cache.replay_cache(self.priority, self.settings, self.subjects.facts, self.cache, rows, n, self.account)
 
     def close(self, end_us: int, last_minute: Ints) -> None:
-        cache.close_cache(self.cache, -(-end_us // minute.MINUTE_US), self.account)
+        cache.close_cache(self.cache, -(-end_us // MINUTE_US), self.account)
 
 
 class EventDriver(_WindowDriver):

@@ -39,13 +39,12 @@ class Pods(NamedTuple):
 
 
 def new_pods(subjects: int, places: int) -> Pods:
-    return grow_pods(
-        Pods(
-            np.array([NONE, 0]), np.full(subjects, NONE), *(np.zeros(0, np.int64) for _ in range(4)),
-            np.zeros((0, places), np.int64), np.full(subjects, NONE),
-        ),
-        SLICE,
+    none = np.zeros(0, np.int64)
+    empty = Pods(
+        np.array([NONE, 0]), np.full(subjects, NONE), none, none, none, none, np.zeros((0, places), np.int64),
+        np.full(subjects, NONE),
     )  # fmt: skip
+    return grow_pods(empty, SLICE)
 
 
 def grow_pods(pods: Pods, calls: int) -> Pods:

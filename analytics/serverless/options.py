@@ -26,6 +26,9 @@ class PolicySpec:
     def __post_init__(self) -> None:
         self.policy.settings(self.given)
 
+    def __hash__(self) -> int:
+        return hash(self.label)
+
     @property
     def policy(self) -> ServerlessPolicy:
         return get_serverless_policy(self.name)

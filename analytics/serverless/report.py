@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from analytics.plot import draw_lines
 from analytics.report import number, print_table
+from analytics.serverless.frontier import METRICS, Comparison, figures_of
 from analytics.serverless.options import show
 from analytics.serverless.replay import Pass
 from scheduler.core.serverless import get_serverless_policy, serverless_policy_names
@@ -33,6 +35,33 @@ def print_pass(done: Pass) -> None:
     print(f"{calls:,} calls of {len(subjects):,} {subjects.level}s in {done.cpu_s:.2f} CPU s")
     for note in subjects.notes:
         print(note)
+
+
+def print_comparison(found: Comparison) -> None:
+    """Who met whom at no more idle memory, each difference with its interval."""
+    columns = ["candidate, against", "idle GB h", *(name for name in METRICS if name != "idle_gb_h")]
+    rows = []
+    for meeting in found.meetings:
+        mine, others = figures_of(meeting.candidate), figures_of(meeting.other)
+        cells = []
+        for name in columns[2:]:
+            difference, low, high = meeting.differences.get(name, (0.0, 0.0, 0.0))
+            cells.append(f"{number(mine[name])} ({difference:+.4g} [{low:.4g}, {high:.4g}])")
+        rows.append([meeting.candidate.spec.label, f"{mine['idle_gb_h']:.2f}", *cells])
+        rows.append([meeting.other.spec.label, f"{others['idle_gb_h']:.2f}", *(number(others[n]) for n in columns[2:])])
+    print_table("", columns, rows)
+    print("In brackets: difference to the policy below, and its 95 % interval over functions (paired bootstrap).")
+    for note in found.unmet:
+        print(note)
+
+
+def plot_comparison(found: Comparison) -> str:
+    """Every frontier as SVG: cold starts against idle memory."""
+    lines = {
+        name: [(outcome.idle_gb_h, float(outcome.cold_starts.sum())) for _, outcome in line]
+        for name, line in found.frontiers.items()
+    }
+    return draw_lines(lines, "idle memory, GB h", "cold starts", log_y=True, title="Cold starts at equal memory")
 
 
 def describe_policies() -> list[dict[str, Any]]:

@@ -39,12 +39,13 @@ class Outcome:
     def figures(self) -> dict[str, Any]:
         """What `stowage serverless replay --json` says of a policy, but for what the pass cost.
 
-        cold_start_s: of a cold start. delay_s: of a call, those that waited for nothing included. cold_share: of a
-        subject's calls, over subjects.
+        cold_start_s: of a cold start. delay_s: of a call, those that waited for nothing included. cold_share,
+        mean_delay_s: of a subject's calls, over subjects.
         """
         called = self.invocations > 0
         share = self.cold_starts[called] / self.invocations[called]
         cold_s = self.subjects.cold_s
+        delay = share * cold_s[called]
         return {
             "policy": self.spec.name,
             "label": self.spec.label,
@@ -59,6 +60,9 @@ class Outcome:
                 np.append(cold_s, 0.0), np.append(self.cold_starts, (self.invocations - self.cold_starts).sum())
             ),
             "cold_share": {f"p{percent}": quantile(share, np.ones(len(share)), percent / 100) for percent in (50, 75)},
+            "mean_delay_s": {
+                f"p{percent}": quantile(delay, np.ones(len(delay)), percent / 100) for percent in (75, 99)
+            },
         }
 
 

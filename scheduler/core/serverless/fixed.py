@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy import float64, int64
 from numpy.typing import NDArray
 
-from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy
+from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
 
 
 def decide(
@@ -28,4 +28,5 @@ POLICY = ServerlessPolicy(
     "Every pod stays the same time after its last call.",
     (Parameter("keep-alive", "duration", 10 * MINUTE_US, "Time after the last call; 10 min is OpenWhisk's."),),
     decide,
+    sweep=Sweep("keep-alive", MINUTE_US, 240 * MINUTE_US),
 )

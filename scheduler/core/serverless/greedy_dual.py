@@ -10,7 +10,7 @@ from __future__ import annotations
 from numpy import float64
 from numpy.typing import NDArray
 
-from scheduler.core.serverless.policy import COLD_US, MEMORY_GIB, Parameter, ServerlessPolicy
+from scheduler.core.serverless.policy import COLD_US, MEMORY_GIB, Parameter, ServerlessPolicy, Sweep
 
 
 def priority(settings: NDArray[float64], facts: NDArray[float64], subject: int, clock: float, calls: int) -> float:
@@ -24,4 +24,5 @@ POLICY = ServerlessPolicy(
     (Parameter("memory", "memory", 16 * 1024, "Memory of all pods together, busy ones included."),),
     None,
     priority=priority,
+    sweep=Sweep("memory", 64.0, 4.0 * 1024 * 1024),
 )

@@ -22,7 +22,7 @@ from scheduler.core.serverless.histogram import (
     count_idle,
     percentile_bin,
 )
-from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy
+from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
 
 RANGE, CV, HEAD, TAIL, MARGIN, FORECAST_MARGIN = range(6)
 KEPT = 32  # idle times that a forecast is made from
@@ -96,4 +96,5 @@ POLICY = ServerlessPolicy(
     decide,
     learn,
     state_width=RECENT + KEPT,
+    sweep=Sweep("range", 5 * MINUTE_US, BINS * MINUTE_US),
 )

@@ -11,7 +11,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.serverless.histogram import BINS, INSIDE, WIDTH, count_idle, percentile_bin
-from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy
+from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
 
 RANGE, COV, HEAD, TAIL, MARGIN, FALLBACK = range(6)
 CALLED, LAST_US, COUNT, SUM_S, SQUARES_S = range(WIDTH, WIDTH + 5)
@@ -74,4 +74,5 @@ POLICY = ServerlessPolicy(
     decide,
     learn,
     state_width=WIDTH + 5,
+    sweep=Sweep("range", 5 * MINUTE_US, BINS * MINUTE_US),
 )

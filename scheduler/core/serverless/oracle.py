@@ -11,7 +11,7 @@ from __future__ import annotations
 from numpy import float64, int64
 from numpy.typing import NDArray
 
-from scheduler.core.serverless.policy import COLD_US, MEMORY_GIB, MINUTE_US, Parameter, ServerlessPolicy
+from scheduler.core.serverless.policy import COLD_US, MEMORY_GIB, MINUTE_US, Parameter, ServerlessPolicy, Sweep
 
 PRICE, BY_TIME = 0, 1
 HOUR_US = 3_600_000_000.0
@@ -27,7 +27,7 @@ def decide_keeping(
     windows: NDArray[int64],
 ) -> int:
     """The whole idle time where that is worth it, else nothing."""
-    worth = facts[subject, COLD_US] / 1e6 if settings[BY_TIME] > 0 else 1.0
+    worth = 1.0 + settings[BY_TIME] * (facts[subject, COLD_US] / 1e6 - 1.0)
     if float(horizon_us) / HOUR_US * facts[subject, MEMORY_GIB] * settings[PRICE] >= worth:
         return 0
     windows[0, 0], windows[0, 1] = 0, horizon_us + 1
@@ -44,7 +44,7 @@ def decide_loading(
     windows: NDArray[int64],
 ) -> int:
     """The end of the idle time where a load ahead is worth it, else nothing."""
-    worth = facts[subject, COLD_US] / 1e6 if settings[BY_TIME] > 0 else 1.0
+    worth = 1.0 + settings[BY_TIME] * (facts[subject, COLD_US] / 1e6 - 1.0)
     lead_us = min(float(horizon_us), float(MINUTE_US))
     if lead_us / HOUR_US * facts[subject, MEMORY_GIB] * settings[PRICE] >= worth:
         return 0
@@ -53,8 +53,8 @@ def decide_loading(
 
 
 _PARAMETERS = (
-    Parameter("price", "number", 10.0, "Cold starts (or their seconds) that a GB h of idle memory is worth."),
-    Parameter("by-time", "number", 0.0, "1: a cold start counts by its seconds, 0: as one.", 0, 1),
+    Parameter("price", "number", 10.0, "Worth of cold starts that a GB h of idle memory must save."),
+    Parameter("by-time", "number", 0.0, "1: a cold start is worth its seconds, 0: one, between: in between.", 0, 1),
 )
 
 KEEPING = ServerlessPolicy(
@@ -63,6 +63,7 @@ KEEPING = ServerlessPolicy(
     _PARAMETERS,
     decide_keeping,
     clairvoyant=True,
+    sweep=Sweep("price", 0.1, 10_000.0),
 )
 LOADING = ServerlessPolicy(
     "oracle-pre-warm",
@@ -70,4 +71,5 @@ LOADING = ServerlessPolicy(
     _PARAMETERS,
     decide_loading,
     clairvoyant=True,
+    sweep=Sweep("price", 0.1, 10_000.0),
 )

@@ -6,8 +6,9 @@ after an idle time inside a window is warm, any other is a cold start. A window 
 pre-warm, and its pod is loaded a lead before `first`, which is paid for like idle time.
 
 A policy decides from what it is told: facts of the subject, and its own state, which `learn` brings up to date with
-every idle time that ended. `horizon_us` only spares work: windows that begin after it need not be named, and what is
-named before it must not depend on it. Only a clairvoyant policy reads it for what it is: the length of the idle time.
+every idle time that ended. `horizon_us` only spares work: windows whose lead begins after it need not be named, and
+what is named before it must not depend on it. Only a clairvoyant policy reads it for what it is: the length of the
+idle time.
 
 A cache is a policy of another kind: pods stay until memory runs short, and then its `priority` says which go first.
 """
@@ -72,11 +73,21 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """The parameter that trades idle memory for cold starts, and the range worth trying, in equal ratios."""
+
+    parameter: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServerlessPolicy:
     """A way to decide how long pods stay loaded.
 
     decide, learn: plain functions that compile with the signatures above; learn None: nothing is learnt. state_width:
-    columns of the state. clairvoyant: reads the horizon as the future. priority: of a cache, in place of `decide`; the
+    columns of the state. clairvoyant: reads the horizon as the future. sweep: None where no one parameter
+    trades memory for cold starts. priority: of a cache, in place of `decide`; the
     first parameter of a cache is its memory in MiB.
     """
 
@@ -87,6 +98,7 @@ class ServerlessPolicy:
     learn: Callable[..., None] | None = None
     state_width: int = 0
     clairvoyant: bool = False
+    sweep: Sweep | None = None
     priority: Callable[..., float] | None = None
     taxonomy: Taxonomy = field(default_factory=Taxonomy)
 

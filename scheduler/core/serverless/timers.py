@@ -10,7 +10,7 @@ from __future__ import annotations
 from numpy import float64, int64
 from numpy.typing import NDArray
 
-from scheduler.core.serverless.policy import MINUTE_US, TRIGGER, Parameter, ServerlessPolicy
+from scheduler.core.serverless.policy import MINUTE_US, TRIGGER, Parameter, ServerlessPolicy, Sweep
 
 KEEP_ALIVE, REPEATS, TOLERANCE = range(3)
 LAST_US, ALIKE = 0, 1  # the last idle time, and how many in a row were like it
@@ -62,4 +62,5 @@ POLICY = ServerlessPolicy(
     decide,
     learn,
     state_width=2,
+    sweep=Sweep("keep-alive", MINUTE_US, 240 * MINUTE_US),
 )

@@ -109,3 +109,58 @@ def test_calls_that_break_a_rule_are_refused(tmp_path: Path, row: dict[str, int]
     trace = write_trace(tmp_path / "trace", [{"function": 0, "name": "f"}], [good, {**good, **row}])
     with pytest.raises(InputError, match=rule):
         CliRunner().invoke(app, ["replay", str(trace)], catch_exceptions=False)
+
+
+def test_compare_meets_each_policy_at_no_more_memory(tiny: Path, tmp_path: Path) -> None:
+    words = ["compare", tiny, "--against", "fixed", "--against", "hybrid", "--plot", tmp_path / "f.svg", "--json"]
+    found, again = run(*words), run(*words, "--force")
+    assert found["frontiers"] == again["frontiers"]
+    assert found["equal_memory"] == again["equal_memory"]
+    assert len(found["equal_memory"]) + len(found["unmet"]) == 2
+    for meeting in found["equal_memory"]:
+        memory = meeting["metrics"]["idle_gb_h"]
+        assert memory["candidate"] <= memory["against"]
+        assert memory["difference"] == pytest.approx(memory["candidate"] - memory["against"])
+    assert "idle memory, GB h" in (tmp_path / "f.svg").read_text()
+    with pytest.raises(InputError, match="--force"):
+        run(*words)
+
+
+def test_a_cache_keeps_busy_pods_and_evicts_the_cheapest(tmp_path: Path) -> None:
+    rows = [
+        {"function": n, "name": name, "memory_mib": 512.0, "duration_us": 0, "max_duration_us": cost * 1_000_000}
+        for n, (name, cost) in enumerate((("cheap", 1), ("dear", 9), ("new", 5)))
+    ]
+    calls = [
+        {"start_us": minute * MINUTE_US, "window_us": MINUTE_US, "function": n, "count": 1}
+        for minute, n in ((0, 0), (0, 1), (5, 2), (6, 1), (7, 0))
+    ]
+    trace = write_trace(tmp_path / "trace", rows, calls)
+    found = run("replay", trace, "--policy", "greedy-dual:memory=1Gi", "--json", "-o", tmp_path / "run")
+    # At 5 "cheap" goes for "new", at 7 "new" goes for "cheap", which is cold again; "dear" stays warm.
+    assert found["cold_starts"] == 4
+    assert found["idle_gb_h"] == pytest.approx(0.5 / 60 * (4 + 5 + 1 + 1))
+
+
+def test_calls_of_one_pod_overlap_up_to_its_concurrency(tmp_path: Path) -> None:
+    rows = [
+        {"function": 0, "name": "f", "memory_mib": 1024.0, "duration_us": 10_000_000, "max_duration_us": 12_000_000}
+    ]
+    calls = [
+        {"start_us": second * 1_000_000, "window_us": 0, "function": 0, "count": count}
+        for second, count in ((0, 1), (5, 2), (8, 1), (60, 1))
+    ]
+    trace = write_trace(tmp_path / "trace", rows, calls)
+    alone, shared = (
+        run("replay", trace, "--grain", "event", "--concurrency", places, "--json", "--keep-alive", "1m")
+        for places in (1, 2)
+    )
+    # Alone: the calls at 0, 5, 5 and 8 find nothing free. Shared: that at 5 joins the pod of 0, its twin does not, and
+    # that at 8 joins the new pod only when it is ready, at 7.
+    assert (alone["cold_starts"], shared["cold_starts"]) == (4, 2)
+
+
+@pytest.mark.parametrize("policy", ["oracle", "greedy-dual"])
+def test_what_needs_minutes_says_so_at_event_grain(tiny: Path, policy: str) -> None:
+    with pytest.raises(InputError, match="--grain minute"):
+        run("replay", tiny, "--grain", "event", "--policy", policy)
