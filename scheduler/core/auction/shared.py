@@ -17,16 +17,18 @@ import numpy as np
 from scheduler.core.auction.market import UNPLACED, Market, Outcome, bid_of
 from scheduler.core.auction.shared_exact import Question, solve_exact
 from scheduler.core.auction.shared_prices import Dual
+from scheduler.core.auction.shared_repair import repair
 from scheduler.core.auction.shared_round import SharedRound, make_round
 from scheduler.core.auction.shared_search import Allocation
 from scheduler.core.columns import Codes
 
 TINY = 400  # offers: always solved to the end
 SMALL = 3_000  # offers: the exact solver sees the whole market
-PASS_WORK = 40_000_000  # offers looked at by the descents, at most
-STEPS_PER_REQUEST = 60
+PASS_WORK = 300_000_000  # offers looked at by the descents, at most: some 3 s of one core
+PASSES = (20, 300)  # at least and at most
+STEPS_PER_REQUEST = 30
+NEIGHBOURHOODS = 24  # for the exact solver, where it cannot see the whole market
 CLOSED = 1e-9  # of the bound: a gap of rounding
-WORTH_A_TRY = 1e-6
 
 
 def solve_shared(market: Market, *, seed: int = 0, effort: float = 1.0, start: Outcome | None = None) -> Outcome:
@@ -53,14 +55,13 @@ def solve_shared(market: Market, *, seed: int = 0, effort: float = 1.0, start: O
     at = search.best
     welfare = float(bid_of(market, at).sum())
     bound = max(search.bound, welfare)
-    verdict = "optimal" if bound - welfare <= CLOSED * max(bound, 1.0) else "feasible"
     return Outcome(
         at=at,
         welfare=welfare,
         bound=bound,
         node_price=np.zeros(len(market.nodes)),
         unit_price=dual.price / made.unit,
-        verdict="optimal" if verdict == "optimal" else "feasible",
+        verdict="optimal" if bound - welfare <= CLOSED * max(bound, 1.0) else "feasible",
         steps=dual.passes * len(made.value) + search.steps,
     )
 
@@ -89,7 +90,7 @@ class _Search:
         """Descend the dual."""
         if self.is_closed:
             return
-        passes = int(np.clip(PASS_WORK * effort / max(len(self.made.value), 1), 20, 400))
+        passes = int(np.clip(PASS_WORK / max(len(self.made.value), 1), *PASSES) * min(effort, 1.0)) + PASSES[0]
         if not warm:
             self.dual.level()
         self.dual.smooth(passes // 3 if warm else passes)
@@ -102,11 +103,16 @@ class _Search:
         self.dual.look(self.dual.price, np.empty_like(self.dual.price))
         allocation.round_prices(self.dual)
         self._take(allocation)
-        self.dual.polish(20, self.welfare, 0.3)
+        self.dual.polish(PASSES[0], self.welfare, 0.3)
         steps = int(STEPS_PER_REQUEST * effort * len(self.made.demand))
         if steps and not self.is_closed:
             allocation.improve(steps, self.seed)
             self.steps += steps
+            self._take(allocation)
+        tries = int(NEIGHBOURHOODS * effort)
+        if tries and not self.is_closed and len(self.made.value) > SMALL:
+            self.dual.look(self.dual.price, np.empty_like(self.dual.price))
+            repair(allocation, self.dual, tries, self.seed)
             self._take(allocation)
 
     def _take(self, allocation: Allocation) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from scheduler.core.auction.market import UNPLACED, Floats
 from scheduler.core.auction.shared_loops import top_offers
-from scheduler.core.auction.shared_moves import Board, anneal, seat_by_profit
+from scheduler.core.auction.shared_moves import Board, anneal, seat, seat_by_profit, undo
 from scheduler.core.auction.shared_prices import Dual
 from scheduler.core.auction.shared_round import SharedRound
 from scheduler.core.columns import Codes
@@ -14,7 +14,7 @@ from scheduler.core.columns import Codes
 OFFERS_KEPT = 24  # of each request, by profit; of 610 on MOHAF's instance none further down was ever taken
 EJECTION_TRIES = 8
 MOVES_PER_REQUEST = 5  # of one request in the log, at most: itself and EJECTED_AT_MOST others, and a fill
-HOT, COLD = 0.01, 0.0002  # heat as a share of the mean best bid
+HOT, COLD = 0.02, 0.0002  # heat as a share of the mean best bid
 
 
 class Allocation:
@@ -31,7 +31,7 @@ class Allocation:
         by_node = np.lexsort((-value, node))
         self.node_first = np.searchsorted(node[by_node], np.arange(nodes + 1)).astype(np.int64)
         self.node_request, self.node_offer = request[by_node], by_node.astype(np.int64)
-        self.made = made
+        self.made, self.kept = made, kept
         log = (MOVES_PER_REQUEST + 1) * requests + 64
         self.board = Board(
             first=kept_first,
@@ -82,6 +82,19 @@ class Allocation:
             EJECTION_TRIES,
             seed,
         )
+
+    def reseat(self, requests: Codes, at: Codes) -> bool:
+        """Move these requests to these nodes if that gains and fits together; whether it was done."""
+        board = self.board
+        board.logged[0] = 0
+        before = float(board.worth[requests].sum())
+        for j, n in zip(requests.tolist(), at.tolist(), strict=True):
+            offers = slice(board.first[j], board.first[j + 1])
+            seat(board, j, n, float(board.value[offers][board.node[offers] == n].sum()))
+        if float(board.worth[requests].sum()) > before + 1e-9 * self.scale and (board.free >= 0).all():
+            return True
+        undo(board, 0)
+        return False
 
     def rows(self) -> Codes:
         """(J,) the node of every request."""
