@@ -18,7 +18,7 @@ from tests.benchmarks.harness import warm_up
 BENCHES = (
     "command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "detection",
     "faults", "fgd", "auction", "huawei", "price_round", "assignment", "auction_growth", "auction_lies",
-    "auction_replay", "policies",
+    "auction_replay", "auction_shared", "policies",
 )  # fmt: skip
 
 

@@ -36,7 +36,8 @@ def solve_shared(market: Market, *, seed: int = 0, effort: float = 1.0, start: O
 
     effort: multiples of the usual work, counted and not timed; 0 rounds the prices and stops there. Up to TINY offers
     the answer is optimal whatever the effort. start: the outcome of a market of the same nodes and resources, whose
-    prices and allocation are begun with. Raises ValueError for an exclusive market, or a start of another shape.
+    prices are begun with; where it has as many requests they are taken for the same, and begin where they were.
+    Raises ValueError for an exclusive market, or a start of another shape.
     """
     if market.exclusive:
         raise ValueError("the nodes of this market are not shared: see solve_assignment")
@@ -47,7 +48,7 @@ def solve_shared(market: Market, *, seed: int = 0, effort: float = 1.0, start: O
     dual = Dual(made, np.ascontiguousarray(first_price))
     search = _Search(made, dual, seed)
     search.find_prices(effort, warm=start is not None)
-    search.allocate(effort)
+    search.allocate(effort, None if start is None or len(start.at) != len(made.demand) else start.at)
     if len(made.value) <= TINY:
         search.prove(np.inf)
     elif len(made.value) <= SMALL and effort > 0:
@@ -91,18 +92,23 @@ class _Search:
         if self.is_closed:
             return
         passes = int(np.clip(PASS_WORK / max(len(self.made.value), 1), *PASSES) * min(effort, 1.0)) + PASSES[0]
-        if not warm:
-            self.dual.level()
-        self.dual.smooth(passes // 3 if warm else passes)
+        self.dual.level()
+        self.dual.smooth(passes // 2 if warm else passes)
 
-    def allocate(self, effort: float) -> None:
-        """Round the prices, and improve what comes out."""
+    def allocate(self, effort: float, start: Codes | None) -> None:
+        """Round the prices, and improve what comes out; or the start, where it is better with its gaps filled."""
         if len(self.made.value) == 0:
             return
         allocation = Allocation(self.made, self.dual.price)
         self.dual.look(self.dual.price, np.empty_like(self.dual.price))
         allocation.round_prices(self.dual)
         self._take(allocation)
+        if start is not None:
+            filled = Allocation(self.made, self.dual.price)
+            filled.adopt(start)
+            filled.round_prices(self.dual)
+            self._take(filled)
+            allocation = filled if filled.welfare > allocation.welfare else allocation
         self.dual.polish(PASSES[0], self.welfare, 0.3)
         steps = int(STEPS_PER_REQUEST * effort * len(self.made.demand))
         if steps and not self.is_closed:

@@ -14,6 +14,7 @@ from scheduler.core.columns import Codes, Ints
 from scheduler.core.compiled import compiled
 
 NOWHERE = -1
+STRIDE = 40503  # each request looks from another of its offers on, so that equal offers do not send all to one node
 
 
 @compiled
@@ -24,7 +25,9 @@ def best_offers(
     resources = share.shape[1]
     for j in range(len(first) - 1):
         best, at = -np.inf, NOWHERE
-        for e in range(first[j], first[j + 1]):
+        offers = first[j + 1] - first[j]
+        for i in range(offers):
+            e = first[j] + (i + j * STRIDE) % offers
             worth, n = value[e], node[e]
             for r in range(resources):
                 worth -= share[j, r] * price[n, r]
@@ -147,7 +150,9 @@ def top_offers(
     profit = np.empty(most)
     for j in range(len(first) - 1):
         begin, size = count, 0
-        for e in range(first[j], first[j + 1]):
+        offers = first[j + 1] - first[j]
+        for turn in range(offers):
+            e = first[j] + (turn + j * STRIDE) % offers
             worth, n = value[e], node[e]
             for r in range(resources):
                 worth -= share[j, r] * price[n, r]

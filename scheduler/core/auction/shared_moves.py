@@ -15,6 +15,7 @@ from scheduler.core.columns import Codes, Ints
 from scheduler.core.compiled import compiled
 
 NOWHERE = -1
+ANYWHERE = -2
 EJECTED_AT_MOST = 4
 
 
@@ -213,9 +214,11 @@ def fill(b: Board, n: int, node_first: Ints, node_request: Codes, node_offer: In
 
 
 @compiled
-def seat_by_profit(b: Board, order: Codes, gang_first: Ints, member: Codes) -> float:
-    """Give every request in this order, with its whole gang, the first of its offers that has room; the welfare."""
-    total = 0.0
+def seat_in_order(b: Board, order: Codes, wish: Codes, gang_first: Ints, member: Codes) -> None:
+    """Give every request in this order, with its whole gang, the first of its offers that has room.
+
+    wish: (J,) the only node a request is given; ANYWHERE for the first of its offers that has room.
+    """
     alone = np.zeros(1, np.int32)
     for j in order:
         if b.at[j] >= 0:
@@ -224,21 +227,16 @@ def seat_by_profit(b: Board, order: Codes, gang_first: Ints, member: Codes) -> f
         alone[0] = j
         members = alone if g < 0 else member[gang_first[g] : gang_first[g + 1]]
         b.logged[0] = 0
-        gain = 0.0
         for k in members:
             placed = False
             for e in range(b.first[k], b.first[k + 1]):
-                if fits(b, k, b.node[e]):
-                    gain += b.value[e]
+                if (wish[k] == ANYWHERE or wish[k] == b.node[e]) and fits(b, k, b.node[e]):
                     seat(b, k, b.node[e], b.value[e])
                     placed = True
                     break
             if not placed:
-                gain = 0.0
                 undo(b, 0)
                 break
-        total += gain
-    return total
 
 
 @compiled

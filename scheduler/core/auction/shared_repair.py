@@ -1,8 +1,8 @@
 """The last per cent: CP-SAT on the neighbourhoods of nodes where the bound says most is lost.
 
-At prices p the bound exceeds the welfare by what each request gives up of its best profit, plus what free room is worth.
-Both are put down to nodes; the node that loses most is solved again with the nodes its requests would also use, in
-exact integers, the rest of the market held. Neighbourhoods that gained nothing are not asked about twice.
+At prices p the bound exceeds the welfare by what each request gives up of its best profit, plus what free room is
+worth. Both are put down to nodes; the node that loses most is solved again with the nodes its requests would also use,
+in exact integers, the rest of the market held. Neighbourhoods that gained nothing are not asked about twice.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def _neighbours(allocation: Allocation, seed_node: int) -> Ints:
 def _is_high(allocation: Allocation, who: Codes, n: int) -> np.ndarray:
     """(K,) whether node n is among the first offers of these requests."""
     board = allocation.board
-    return np.array([n in board.node[board.first[j] : board.first[j + 1]][:RANKS_LOOKED_AT] for j in who.tolist()], bool)
+    return np.array(
+        [n in board.node[board.first[j] : board.first[j + 1]][:RANKS_LOOKED_AT] for j in who.tolist()], bool
+    )
 
 
 def _question(allocation: Allocation, nodes: Ints, profit: Floats) -> Question:
@@ -79,7 +81,9 @@ def _question(allocation: Allocation, nodes: Ints, profit: Floats) -> Question:
     made, board = allocation.made, allocation.board
     asked = np.zeros(len(made.room), np.bool_)
     asked[nodes] = True
-    here = np.concatenate([allocation.node_request[allocation.node_first[n] : allocation.node_first[n + 1]] for n in nodes])
+    here = np.concatenate(
+        [allocation.node_request[allocation.node_first[n] : allocation.node_first[n + 1]] for n in nodes]
+    )
     resident = np.flatnonzero(np.isin(board.at, nodes)).astype(np.int32)
     waiting = np.unique(here[board.at[here] < 0])
     waiting = waiting[np.argsort(-profit[waiting], kind="stable")]

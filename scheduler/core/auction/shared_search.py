@@ -6,7 +6,7 @@ import numpy as np
 
 from scheduler.core.auction.market import UNPLACED, Floats
 from scheduler.core.auction.shared_loops import top_offers
-from scheduler.core.auction.shared_moves import Board, anneal, seat, seat_by_profit, undo
+from scheduler.core.auction.shared_moves import ANYWHERE, Board, anneal, seat, seat_in_order, undo
 from scheduler.core.auction.shared_prices import Dual
 from scheduler.core.auction.shared_round import SharedRound
 from scheduler.core.columns import Codes
@@ -57,7 +57,7 @@ class Allocation:
         return float(self.board.worth.sum())
 
     def round_prices(self, dual: Dual) -> None:
-        """Seat requests by the profit they make at the prices; a gang counts as its members' mean."""
+        """Seat who has no node by the profit they make at the prices; a gang counts as its members' mean."""
         made = self.made
         profit = dual.profit.copy()
         if len(made.member):
@@ -65,7 +65,13 @@ class Allocation:
             mean = np.bincount(of, profit[made.member]) / np.bincount(of)
             profit[made.member] = mean[of]
         order = np.argsort(-profit, kind="stable").astype(np.int32)
-        seat_by_profit(self.board, order, made.gang_first, made.member)
+        wish = np.full(len(order), ANYWHERE, np.int32)
+        seat_in_order(self.board, order, wish, made.gang_first, made.member)
+
+    def adopt(self, at: Codes) -> None:
+        """Seat requests as in an earlier outcome, as far as they bid for those nodes and fit. at: (J,)."""
+        order = np.flatnonzero(at >= 0).astype(np.int32)
+        seat_in_order(self.board, order, at, self.made.gang_first, self.made.member)
 
     def improve(self, steps: int, seed: int, hot: float = HOT, cold: float = COLD) -> None:
         """Anneal; what comes out may be worth less than what went in."""
