@@ -31,7 +31,7 @@ def a_crowded_market(seed: int, requests: int = 200, nodes: int = 40, resources:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, st.booleans())
 def test_small_markets_are_solved_as_well_as_by_trying_all(seed, gangs):
     market = random_market(np.random.default_rng(seed), gangs=gangs)
@@ -62,7 +62,7 @@ def test_the_same_market_gives_the_same_bytes():
     assert (first.welfare, first.bound, first.steps) == (second.welfare, second.bound, second.steps)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seeds)
 def test_another_node_never_lowers_the_optimum(seed):
     market = random_market(np.random.default_rng(seed), requests=5, nodes=4)
@@ -79,7 +79,7 @@ def test_another_node_never_lowers_the_optimum(seed):
     assert solve_shared(market).welfare >= solve_shared(smaller).welfare - 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seeds)
 def test_bids_for_nodes_not_listed_are_in_the_bound(seed):
     whole = random_market(np.random.default_rng(seed), requests=4, nodes=4)

@@ -10,7 +10,7 @@ from scheduler.core.auction.solve import solve_market
 from tests.scheduler.core.auction.markets import best_by_trying_all, random_market
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
 def test_every_kind_of_market_is_solved_as_well_as_by_trying_all(seed, exclusive, gangs):
     market = random_market(np.random.default_rng(seed), requests=5, nodes=3, exclusive=exclusive, gangs=gangs)
