@@ -122,8 +122,10 @@ class Outcome:
 def bid_of(market: Market, at: Codes) -> Floats:
     """(J,) what every request bid for the node it got, 0 where it lost.
 
-    Raises StowageInputError if a request stands on a node for which it made no offer.
+    Raises StowageInputError if a request stands on a node for which it made no offer, or for another round's requests.
     """
+    if at.shape != market.tenant.shape:
+        raise StowageInputError(f"an allocation of shape {at.shape} is not one of {len(market.requests)} requests")
     request = market.offer_request()
     won = at[request] == market.node
     bids = np.zeros(len(market.requests))

@@ -24,6 +24,11 @@ def test_bids_are_summed_over_the_nodes_won():
         bid_of(market, np.array([1, UNPLACED], np.int32))
 
 
+def test_an_allocation_of_another_round_is_refused():
+    with pytest.raises(StowageInputError, match="is not one of 2 requests"):
+        bid_of(two_for_one(), np.array([0], np.int32))
+
+
 def test_a_sound_allocation_breaks_no_rule():
     assert broken_rules(two_for_one(), np.array([0, 0], np.int32)) == []
 
