@@ -15,14 +15,12 @@ BASE = "auction"
 RUNS: dict[str, tuple[str, ...]] = {
     "recorded": ("--mode", "recorded"),
     **{policy: ("--policy", policy) for policy in ("kube-default", "best-fit", "drf", "auction")},
-    "kube-default, preempting": ("--policy", "kube-default", "--preemption", "on"),
-    "auction, preempting": ("--policy", "auction", "--preemption", "on"),
 }
 OVERCOMMIT = ("--overcommit", "cpu=1.25", "--overcommit", "memory=1.1")
 METRICS = {
     "welfare": "welfare.kept", "lost": "welfare.lost", "Jain": "fairness.jain_kept_share",
     "least share": "fairness.min_kept_share", "5 % least": "fairness.low_kept_share",
-    "never started": "never_placed", "preempted": "preemptions",
+    "never started": "never_placed",
     **{
         f"{tier} {quantile}": f"delay_s.{tier}.{quantile}"
         for tier in ("production", "middle", "free")
@@ -55,7 +53,7 @@ def bench(work: Path) -> Report:
 
 
 def _replay(work: Path, trace: Path, name: str, options: tuple[str, ...]) -> Path:
-    folder = work / "auction-runs" / name.replace(", ", "-")
+    folder = work / "auction-runs" / name
     if not (folder / "run.json").exists():
         over = () if name == "recorded" else OVERCOMMIT
         stowage("replay", trace, "-o", folder, *options, *over)
