@@ -15,9 +15,10 @@ import duckdb
 import msgspec
 
 from traces.errors import TraceFormatError
-from traces.schema import Gap, Tier, Trace, Units, open_trace
+from traces.schema import TABLES, Gap, Tier, Trace, Units, empty_sql, open_trace
 from traces.tables import digest_of
 
+SERVERLESS = ("functions", "invocations", "cold_starts", "series")
 MEMORY_LIMIT = "3GiB"  # quantiles hold their values; joins go to a temporary folder when they need more
 
 
@@ -25,7 +26,8 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `stowage trace check` says. The unit is in the name; quantiles are p10, p50, ...
 
     snapshot: tasks running and pending at time 0 and what they ask for; capacity: machines at time 0. over_commitment:
-    share of the capacity that the running tasks of the snapshot ask for.
+    share of the capacity that the running tasks of the snapshot ask for. serverless: sizes, and `groups` by region and
+    trigger, `series` that came summed up, `quiet` hours without anything, each as its file in `sql/` says.
     """
 
     format: str
@@ -54,6 +56,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     shapes: list[dict[str, Any]] | None
     machine_outage_s: dict[str, Any] | None
     faults: list[dict[str, Any]] | None
+    serverless: dict[str, Any] | None
     notes: list[str]
 
 
@@ -88,6 +91,11 @@ class _Questions:
             con.execute("CREATE VIEW numbered_tasks AS SELECT row_number() OVER () - 1 AS task, * FROM tasks")
         con.execute("CREATE TABLE tiers (name VARCHAR, low INTEGER, high INTEGER)")
         con.executemany("INSERT INTO tiers VALUES (?, ?, ?)", [[t.name, t.min, t.max] for t in trace.meta.tiers])
+
+    def allow_absent(self, table: str) -> None:
+        """Let queries find a table that the trace lacks, without rows."""
+        if table not in self.tables:
+            self.con.execute(f"CREATE VIEW {table} AS {empty_sql(TABLES[table])}")
 
     def many(self, name: str, *needs: str) -> list[dict[str, Any]] | None:
         """The rows of an SQL file; None if the trace lacks a table it needs."""
@@ -142,8 +150,19 @@ def _check(trace: Trace, questions: _Questions) -> CheckReport:
         tasks_per_job=questions.one("tasks_per_job", "tasks"),
         events_in_a_second=burst["events_in_a_second"] if burst else None, shapes=questions.many("shapes", "machines"),
         machine_outage_s=questions.one("machine_outages", "machines"),
-        faults=questions.many("faults", "faults"), notes=meta.notes,
+        faults=questions.many("faults", "faults"), serverless=_serverless(questions), notes=meta.notes,
     )  # fmt: skip
+
+
+def _serverless(questions: _Questions) -> dict[str, Any] | None:
+    """What a trace of functions holds; None of another one."""
+    if questions.tables.isdisjoint(SERVERLESS):
+        return None
+    for table in SERVERLESS:
+        questions.allow_absent(table)
+    answers = {name: questions.many(f"serverless_{name}") for name in ("size", "groups", "series", "quiet")}
+    [size] = answers.pop("size") or []
+    return {**size, **answers}
 
 
 def _over_commitment(snapshot: dict[str, Any] | None, capacity: dict[str, Any] | None) -> dict[str, float] | None:

@@ -143,8 +143,7 @@ def print_check(report: CheckReport, as_json: bool) -> None:
         print_json(report)
         return
     console = _console()
-    size = f"{report.jobs:,} jobs, {report.tasks:,} tasks, {report.machines:,} machines"
-    console.print(f"{report.format}: {size}; {_span(report.time_range_us)}")
+    console.print(f"{report.format}: {_size(report)}; {_span(report.time_range_us)}")
     console.print(_rows(report.rows, report.rejected))
     counted = (
         ("task events", report.task_events),
@@ -170,6 +169,31 @@ def print_check(report: CheckReport, as_json: bool) -> None:
         console.print(line)
 
 
+def _size(report: CheckReport) -> str:
+    found = report.serverless
+    if found is None:
+        return f"{report.jobs:,} jobs, {report.tasks:,} tasks, {report.machines:,} machines"
+    counts = [
+        (found["functions"], "functions"), (found["invocations"], "invocations per window"),
+        (found["single_invocations"], "single invocations"), (found["cold_starts"], "cold starts"),
+    ]  # fmt: skip
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count) or "no functions"
+
+
+def _serverless(found: dict[str, Any]) -> Iterator[Table]:
+    for title, name, few in (
+        ("functions by region and trigger", "groups", 40), ("published series", "series", 20),
+        ("hours without anything", "quiet", 12),
+    ):  # fmt: skip
+        rows = found[name]
+        if rows:
+            more = f", {few} of {len(rows)}" if len(rows) > few else ""
+            yield _grid(title + more, tuple(rows[0]), [tuple(row.values()) for row in rows[:few]])
+    lacks = ("silent", "without_duration", "of_no_duration", "without_memory")
+    if any(found[name] for name in lacks):
+        yield _grid("functions that lack something", lacks, [tuple(found[name] for name in lacks)])
+
+
 def _measures(report: CheckReport) -> Iterator[Table]:
     if report.snapshot and (report.snapshot["running"] or report.snapshot["pending"]):
         yield _grid("tasks at time 0 (millicores, MiB)", tuple(report.snapshot), [tuple(report.snapshot.values())])
@@ -188,6 +212,8 @@ def _measures(report: CheckReport) -> Iterator[Table]:
         yield _grid("machine shapes (millicores, MiB)", tuple(shown[0]), [tuple(shape.values()) for shape in shown])
     if report.machine_outage_s and report.machine_outage_s["n"]:
         yield _grid("machine away, s", tuple(report.machine_outage_s), [tuple(report.machine_outage_s.values())])
+    if report.serverless:
+        yield from _serverless(report.serverless)
     if report.faults:
         yield _grid("faults, hours", tuple(report.faults[0]), [tuple(row.values()) for row in report.faults])
 

@@ -161,6 +161,12 @@ DUCKDB_TYPES = {
 }  # fmt: skip
 
 
+def empty_sql(types: dict[str, str]) -> str:
+    """SQL for no rows of columns of these short types."""
+    nulls = (f"NULL::{DUCKDB_TYPES[kind.rstrip('?')]} AS {name}" for name, kind in types.items())
+    return f"SELECT {', '.join(nulls)} WHERE FALSE"
+
+
 @functools.cache
 def arrow_schema(table: str) -> pa.Schema:
     """The pyarrow schema of a canonical table; KeyError if there is no such table."""

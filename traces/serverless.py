@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from traces.convert import Output
 from traces.layout import Layout
-from traces.schema import DUCKDB_TYPES, Gap, arrow_schema, sql_text
+from traces.schema import Gap, arrow_schema, empty_sql, sql_text
 from traces.tables import ROW_GROUP, open_writer
 
 # The helper table of what came summed up: as `series`, functions by name.
@@ -74,9 +74,7 @@ class Assembly:
         if helper in self.outputs:
             source = self.scan(helper)
         else:
-            types = {**layout.types, "filename": "str", "file_row_number": "i64"}
-            nulls = (f"NULL::{DUCKDB_TYPES[kind.rstrip('?')]} AS {name}" for name, kind in types.items())
-            source = f"(SELECT {', '.join(nulls)} WHERE FALSE)"
+            source = f"({empty_sql({**layout.types, 'filename': 'str', 'file_row_number': 'i64'})})"
         self.con.execute(f"CREATE OR REPLACE VIEW {helper} AS SELECT * FROM {source}")
 
     def number(self, mentions: Sequence[str], key: Sequence[str] = ("owner", "app", "name")) -> int:
