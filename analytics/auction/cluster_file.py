@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from analytics.errors import InputError
-from scheduler.core.auction.from_snapshot import rate_of
+from scheduler.core.auction.from_snapshot import IN_BYTES, MIB, rate_of
 from scheduler.core.auction.market import Market
 from scheduler.core.auction.terms import Terms, terms_of
 from scheduler.core.columns import Ints, intern
@@ -22,8 +22,6 @@ from scheduler.core.packing.selectors import affinity_accepts, affinity_terms, a
 from scheduler.core.snapshot import Node, Pod, Snapshot, parse_snapshot
 
 BID = "stowage.dev/bid"
-MIB = 1 << 20
-IN_BYTES = ("memory", "ephemeral-storage")
 PODS_UNLESS_STATED = 110  # the kubelet's own default
 
 

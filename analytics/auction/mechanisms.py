@@ -23,6 +23,7 @@ from scheduler.core.auction.walk import take_in_order
 from scheduler.core.columns import Codes
 
 CHARGES = ("price", "clarke")
+CLOSED = 1e-9  # of the bound: a gap as large as the rounding of a sum is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,17 @@ class Result:
 
 
 def solve(market: Market, seed: int, effort: float) -> Outcome:
-    """The optimum of a round, or as near as the effort brings it."""
-    return solve_market(market, seed=seed, effort=effort)
+    """The optimum of a round, or as near as the effort brings it.
+
+    Where requests list some of the nodes, only those are sold: a bid for all the others would keep every price at
+    nothing. The bound is then that of the summed room, which is about all nodes.
+    """
+    if not market.unlisted.any():
+        return solve_market(market, seed=seed, effort=effort)
+    outcome = solve_market(replace(market, unlisted=np.zeros_like(market.unlisted)), seed=seed, effort=effort)
+    bound = max(bound_by_summed_room(market), outcome.welfare)
+    is_closed = bound - outcome.welfare <= CLOSED * bound
+    return replace(outcome, bound=bound, verdict="optimal" if is_closed else "feasible")
 
 
 def run(made: Round, asked: Asked) -> Result:
