@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from scheduler.core.auction.market import UNPLACED, Market, broken_rules, dual_bound
 from scheduler.core.auction.shared import solve_shared
+from scheduler.core.auction.shared_prices import Dual
+from scheduler.core.auction.shared_repair import repair
 from scheduler.core.auction.shared_round import make_round, reachable_room
+from scheduler.core.auction.shared_search import Allocation
 from tests.scheduler.core.auction.markets import a_market, best_by_trying_all, random_market
 
 seeds = st.integers(0, 2**32 - 1)
@@ -158,3 +161,31 @@ def test_room_is_cut_to_what_demands_add_up_to():
     wanted = [[0, 0], [4, 6], [8, 6], [10, 10], [14, 16], [18, 16]]
     assert reachable_room(room, demand, np.ones(3, np.bool_)).tolist() == wanted
     assert reachable_room(room, demand, np.array([True, False, False]))[:, 0].tolist() == [0, 4, 4, 4, 4, 4]
+
+
+def test_a_warm_start_loses_nothing_of_the_allocation_it_begins_with():
+    market = a_crowded_market(2)
+    cold = solve_shared(market, effort=0.3)
+    again = solve_shared(market, effort=0, start=cold)
+    assert again.welfare >= cold.welfare - 1e-9
+    assert broken_rules(market, again.at) == []
+
+
+def test_neighbourhoods_solved_again_gain_and_break_nothing():
+    market = a_crowded_market(3, requests=400, nodes=80)
+    made = make_round(market)
+    dual = Dual(made, np.zeros(made.room.shape))
+    dual.smooth(60)
+    dual.look(dual.price, np.empty_like(dual.price))
+    allocation = Allocation(made, dual.price)
+    allocation.round_prices(dual)
+    before = allocation.welfare
+    assert repair(allocation, dual, tries=4, seed=1) > 0
+    assert allocation.welfare > before
+    assert broken_rules(market, allocation.rows()) == []
+
+
+def test_requests_that_bid_the_same_for_every_node_are_spread_over_all():
+    names = [f"node-{n:02}" for n in range(60)]
+    market = a_market({name: [1] for name in names}, {f"r{j:02}": ([1], dict.fromkeys(names, 1.0)) for j in range(60)})
+    assert solve_shared(market, effort=0.1).welfare == 60
