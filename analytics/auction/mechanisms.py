@@ -10,7 +10,7 @@ import numpy as np
 
 from analytics.auction.rounds import Round
 from analytics.errors import InputError
-from scheduler.core.auction.alike import bound_by_summed_room
+from scheduler.core.auction.alike import bound_by_summed_room, prices_by_summed_room
 from scheduler.core.auction.baselines import drf, first_price, kube_default, priority_greedy, random_order
 from scheduler.core.auction.charges import clarke
 from scheduler.core.auction.fairness import per_tenant
@@ -70,14 +70,27 @@ def solve(market: Market, seed: int, effort: float) -> Outcome:
     """The optimum of a round, or as near as the effort brings it.
 
     Where requests list some of the nodes, only those are sold: a bid for all the others would keep every price at
-    nothing. The bound is then that of the summed room, which is about all nodes.
+    nothing. The search starts from the prices of the summed room, whose bound is about all nodes.
     """
     if not market.unlisted.any():
         return solve_market(market, seed=seed, effort=effort)
-    outcome = solve_market(replace(market, unlisted=np.zeros_like(market.unlisted)), seed=seed, effort=effort)
-    bound = max(bound_by_summed_room(market), outcome.welfare)
+    price, most = prices_by_summed_room(market)
+    start = None if market.exclusive else _start_at(market, price)
+    listed = replace(market, unlisted=np.zeros_like(market.unlisted))
+    outcome = solve_market(listed, seed=seed, effort=effort, start=start)
+    bound = max(most, outcome.welfare)
     is_closed = bound - outcome.welfare <= CLOSED * bound
     return replace(outcome, bound=bound, verdict="optimal" if is_closed else "feasible")
+
+
+def _start_at(market: Market, price: Floats) -> Outcome:
+    """An outcome to begin with: the offers that keep most of their bid at these prices (R,) are taken first."""
+    kept = market.value - (market.demand @ price)[market.offer_request()]
+    share = np.divide(kept, market.value, out=np.zeros_like(kept), where=market.value > 0)
+    at = take_in_order(market, np.argsort(-share, kind="stable"))
+    unit_price = np.tile(price, (len(market.nodes), 1))
+    welfare = float(bid_of(market, at).sum())
+    return Outcome(at, welfare, float(market.value.sum()), np.zeros(len(market.nodes)), unit_price, "feasible")
 
 
 def run(made: Round, asked: Asked) -> Result:

@@ -21,6 +21,11 @@ def bound_by_summed_room(market: Market) -> float:
 
     A request is taken at its highest bid for a node that could hold it, or for those that it does not list.
     """
+    return prices_by_summed_room(market)[1]
+
+
+def prices_by_summed_room(market: Market) -> tuple[Floats, float]:
+    """(prices of a unit of each resource, the bound they give); where nodes are exclusive, of a place on a node too."""
     request, fits = market.offer_request(), market.fits()
     bid = market.unlisted.copy()
     np.maximum.at(bid, request[fits], market.value[fits])
@@ -29,15 +34,15 @@ def bound_by_summed_room(market: Market) -> float:
     if market.exclusive:
         room, demand = np.append(room, len(market.nodes)), np.column_stack([demand, np.ones(len(bid), np.int64)])
     price = np.zeros(len(room))
-    best = _dual(bid, demand, room, price)
+    best, best_price = _dual(bid, demand, room, price), price.copy()
     for _ in range(SWEEPS):
         for r in range(len(room)):
             price[r] = _best_price(bid, demand, room, price, r)
         value = _dual(bid, demand, room, price)
         if value >= best:
             break
-        best = value
-    return best
+        best, best_price = value, price.copy()
+    return best_price, best
 
 
 def _dual(bid: Floats, demand: Ints, room: Floats, price: Floats) -> float:
