@@ -88,7 +88,7 @@ BUSY_MINUTES = Layout(
     _calls,
     source="""(SELECT row_, fault, day, unnest(CASE WHEN fault = 0 THEN labels ELSE [NULL] END) AS label,
         unnest(CASE WHEN fault = 0 THEN cells ELSE [NULL] END) AS cell FROM checked)""",
-    where="ltrim(cell, '0') <> ''",
+    where="cell <> '0' AND ltrim(cell, '0') <> ''",  # the first alone costs half: most cells are 0
     helper={"start_us": "i64", "window_us": "i64", "day": "i64", "row": "i64", "count": "i64"},
     rejects=False,
     may_be_empty=True,

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 from traces.errors import TraceFormatError
-from traces.layout import Field, Rule
+from traces.layout import Field, Layout, Opener, Rule
+from traces.serverless import SERIES
+from traces.wide import CELL, LABEL
 
 DAY_S = 86_400
 MAX_S = 10**9
@@ -45,3 +47,21 @@ def is_sound(day: int | None) -> str:
 def to_us(seconds: str) -> str:
     """SQL for seconds as whole microseconds."""
     return f"round({seconds} * 1000000)"
+
+
+def per_function(relation: Opener) -> tuple[Layout, Layout]:
+    """Of wide tables, calls per window (`_calls`) and other metrics (`_series`) by region and function.
+
+    relation: gives file_day, region, window_us, metric and quantile beside the long form of the table.
+    """
+    fields = (DAY, TIME, LABEL, CELL)
+    told = {"window_us": "window_us", "region": "region", "name": "label"}
+    calls = Layout(
+        "_calls", fields, {"start_us": to_us("time"), "count": "cell", **told}, relation, (*TIME_RULES, WHOLE_CELL),
+        where="cell > 0",
+        helper={"start_us": "i64", "window_us": "i64", "region": "str?", "name": "str", "count": "i64"},
+        may_be_empty=True,
+    )  # fmt: skip
+    columns = {"time_us": to_us("time"), "metric": "metric", "quantile": "quantile", "value": "cell", **told}
+    series = Layout("_series", fields, columns, relation, TIME_RULES, helper=SERIES, may_be_empty=True)
+    return calls, series

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from traces.errors import TraceFormatError
-from traces.huawei import DAY, TIME, TIME_RULES, WHOLE_CELL, day_of, is_sound, named_day, to_us
-from traces.layout import Field, Layout, Relation
+from traces.huawei import day_of, is_sound, named_day, per_function
+from traces.layout import Field, Relation
 from traces.reader import Reader
 from traces.schema import PLAIN_UNITS, TIERS_NONE
-from traces.serverless import SERIES, Assembly, sql_of
+from traces.serverless import Assembly, sql_of
 from traces.sources import SourceFile
-from traces.wide import CELL, LABEL, long_csv
+from traces.wide import long_csv
 
 DATA_SETS = {"private_dataset": ("private", 235), "public_dataset": ("public", 26)}  # folder -> region, days
 REQUESTS = ("requests_minute", "requests_second")
@@ -53,7 +53,7 @@ def _window_us(file: Path) -> int:
 def _per_function(file: Path, fields: tuple[Field, ...]) -> Relation:
     told = {
         "file_day": day_of(file), "region": _data_set(file)[0], "window_us": _window_us(file),
-        "metric": file.parent.name.rpartition("_")[0],
+        "metric": file.parent.name.rpartition("_")[0], "quantile": None,
     }  # fmt: skip
     return long_csv(file, fields, labels=_functions, sound=is_sound(day_of(file)), constants=told)
 
@@ -68,31 +68,7 @@ def _functions(file: Path, names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-CALLS = Layout(
-    "_calls",
-    (DAY, TIME, LABEL, CELL),
-    {
-        "start_us": to_us("time"), "window_us": "window_us", "region": "region", "name": "label",
-        "count": "cell",
-    },
-    _per_function,
-    (*TIME_RULES, WHOLE_CELL),
-    where="cell > 0",
-    helper={"start_us": "i64", "window_us": "i64", "region": "str?", "name": "str", "count": "i64"},
-    may_be_empty=True,
-)  # fmt: skip
-METRICS = Layout(
-    "_series",
-    (DAY, TIME, LABEL, CELL),
-    {
-        "time_us": to_us("time"), "window_us": "window_us", "region": "region", "name": "label",
-        "metric": "metric", "value": "cell",
-    },
-    _per_function,
-    TIME_RULES,
-    helper=SERIES,
-    may_be_empty=True,
-)  # fmt: skip
+CALLS, METRICS = per_function(_per_function)
 
 
 def _place(table: str, path: Path) -> SourceFile:

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from traces.errors import TraceFormatError
-from traces.huawei import DAY, MAX_S, TIME, TIME_RULES, WHOLE_CELL, day_of, is_sound, named_day, to_us
+from traces.huawei import DAY, MAX_S, TIME, TIME_RULES, WHOLE_CELL, day_of, is_sound, named_day, per_function, to_us
 from traces.layout import Field, Layout, Relation, Rule, once
 from traces.reader import Reader
 from traces.schema import PLAIN_UNITS, TIERS_NONE, Gap
@@ -32,7 +32,7 @@ from traces.serverless import SERIES, Assembly, sql_of, synthetic_days
 from traces.sources import SourceFile, ranges
 from traces.wide import CELL, LABEL, absent, lines_csv, long_csv
 
-DAYS = 31
+DAYS, MINUTE_US = 31, 60_000_000
 REGIONS = ("R1", "R2", "R3", "R4", "R5")
 KNOWN_RUNTIMES = "R2"  # the only region whose runtimes and triggers were released
 # Millicores that a pod may use -> that it asks for, as the release's README says.
@@ -79,7 +79,8 @@ def _events(file: Path, fields: tuple[Field, ...]) -> Relation:
 
 def _per_function(file: Path, fields: tuple[Field, ...]) -> Relation:
     name, _, percent = _metric(file).partition("_quantile_")
-    told = {**_told(file), "metric": name, "quantile": int(percent) / 100 if percent else None}
+    quantile = int(percent) / 100 if percent else None
+    told = {**_told(file), "window_us": MINUTE_US, "metric": name, "quantile": quantile}
     return long_csv(file, fields, labels=_functions, sound=is_sound(day_of(file)), constants=told)
 
 
@@ -152,35 +153,12 @@ REQUESTS = Layout(
         "pod": "str", "cpu_milli": "i64?", "memory_mib": "f64?",
     },
 )  # fmt: skip
-PER_MINUTE = Layout(
-    "_calls",
-    (DAY, TIME, LABEL, CELL),
-    {
-        "start_us": to_us("time"), "window_us": "60000000", "region": "region", "name": "label", "count": "cell",
-    },
-    _per_function,
-    (*TIME_RULES, WHOLE_CELL),
-    where="cell > 0",
-    helper={"start_us": "i64", "window_us": "i64", "region": "str?", "name": "str", "count": "i64"},
-    may_be_empty=True,
-)  # fmt: skip
-QUANTILES = Layout(
-    "_series",
-    (DAY, TIME, LABEL, CELL),
-    {
-        "time_us": to_us("time"), "window_us": "60000000", "region": "region", "name": "label", "metric": "metric",
-        "quantile": "quantile", "value": "cell",
-    },
-    _per_function,
-    TIME_RULES,
-    helper=SERIES,
-    may_be_empty=True,
-)  # fmt: skip
+PER_MINUTE, QUANTILES = per_function(_per_function)
 COLD_STARTS_PER_MINUTE = Layout(
     "_series",
     (DAY, TIME, LABEL, CELL),
     {
-        "time_us": to_us("time"), "window_us": "60000000", "region": "label", "metric": "'num_cold_starts'",
+        "time_us": to_us("time"), "window_us": str(MINUTE_US), "region": "label", "metric": "'num_cold_starts'",
         "value": "cell",
     },
     _per_region,
