@@ -120,7 +120,7 @@ POLICY = ServerlessPolicy(
     "Loads a pod in exactly the minutes in which the chance of a call is worth the memory.",
     (
         Parameter("price", "number", 4.0, "Worth of cold starts that a GB h of idle memory must save."),
-        Parameter("by-time", "number", 0.03, "1: a cold start is worth its seconds, 0: one, between: in between.", 0, 1),
+        Parameter("by-time", "number", 0.03, "1: a cold start is worth its seconds, 0: one; else in between.", 0, 1),
         Parameter("strength", "number", 1.0, "How many idle times the prior weighs.", 1e-6),
         Parameter("prior", "number", 0.5, "Level of the prior chance of a call in a minute, before the fall.", 0, 1),
         Parameter("shift", "number", 5.0, "Minutes over which the prior chance halves at first.", 1),
