@@ -151,7 +151,7 @@ def _holes(files: Sequence[SourceFile]) -> list[Gap]:
 
 
 def _finish(assembly: Assembly) -> None:
-    for layout in (LISTED, DURATIONS, MEMORY):
+    for layout in (LISTED, DURATIONS, MEMORY, PLATFORM):
         assembly.view(layout)
     if assembly.count("SELECT count(*) - count(DISTINCT (day, row)) FROM _invocations"):
         raise TraceFormatError(
@@ -163,6 +163,7 @@ def _finish(assembly: Assembly) -> None:
         assembly.con.execute(f"CREATE TABLE mentions AS {sql_of('azure2019_mentions')}")
     assembly.write_timed("invocations", "azure2019_invocations", BUSY_MINUTES.table)
     assembly.write_timed("series", "series", PLATFORM.table)
+    assembly.find_holes()
 
 
 def _remark(assembly: Assembly) -> None:

@@ -235,6 +235,7 @@ def _finish(assembly: Assembly) -> None:
     assembly.write_timed("invocations", "huawei2025_invocations", "_calls", "_requests")
     assembly.write_timed("cold_starts", "huawei2025_cold_starts", "_cold_starts")
     assembly.write_timed("series", "huawei_series", "_series")
+    assembly.find_holes()
     [found] = assembly.con.sql(sql_of("huawei2025_remarks")).fetchall()
     for count, text in zip(found, REMARKS, strict=True):
         assembly.remark(count, text)

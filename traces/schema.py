@@ -193,7 +193,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts of a `part-XXXXX-of-YYYYY` series that were not given; missing lists ranges such as "14-499"."""
+    """Parts of a series that are not there: files `part-XXXXX-of-YYYYY` or days, minutes of a day, windows, regions.
+
+    table: whose parts, in words where they are no files. missing: ranges such as "14-499".
+    """
 
     table: str
     parts: int

@@ -21,6 +21,7 @@ import pyarrow as pa
 from traces.convert import Output
 from traces.layout import Layout
 from traces.schema import Gap, arrow_schema, empty_sql, sql_text
+from traces.sources import ranges
 from traces.tables import ROW_GROUP, open_writer
 
 # The helper table of what came summed up: as `series`, functions by name.
@@ -130,6 +131,13 @@ class Assembly:
                 for batch in itertools.chain([first], batches):
                     writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
                     self.rows[table] += batch.num_rows
+
+    def find_holes(self) -> None:
+        """Add a gap for each series of a region, or of the platform, that lacks windows."""
+        for metric, region, window_us, parts, present, numbers in self.con.sql(sql_of("series_holes")).fetchall():
+            whose = f"{metric} of {region}" if region else metric
+            name = f"series {whose}, windows of {window_us // 1_000_000} s"
+            self.gaps.append(Gap(table=name, parts=parts, present=present, missing=list(ranges(numbers))))
 
     def count(self, query: str) -> int:
         """The one number a query gives."""

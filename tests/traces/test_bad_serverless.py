@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ from tests.traces.serverless_builders import (
     COLD_COLUMNS,
     FUNCTION,
     POD,
-    a_huawei_trace,
-    an_azure_trace,
     azure_calls,
     azure_durations,
     azure_memory,
@@ -29,61 +25,29 @@ from tests.traces.serverless_builders import (
     memory_row,
     per_minute,
 )
+from tests.traces.serverless_spoils import (
+    CALLS,
+    COLD,
+    COLD_ROWS,
+    GOOD,
+    KINDS,
+    PER_MINUTE,
+    REQUESTS,
+    SIZED,
+    SIZES,
+    TIMED,
+    TIMES,
+    Spoil,
+    a_source,
+    edit,
+    more,
+    put,
+    replace,
+    zipped,
+)
 from traces.errors import TraceFormatError
-from traces.importer import ImportReport, import_trace
+from traces.importer import import_trace
 from traces.schema import open_trace
-
-Spoil = Callable[[Path], object]
-CALLS = "invocations_per_function_md.anon.d01.csv"
-TIMES = "function_durations_percentiles.anon.d01.csv"
-SIZES = "app_memory_percentiles.anon.d01.csv"
-COLD = "cold_start/R2/day_00.csv"
-PER_MINUTE = "quantiles/R2/requests/day_00.csv"
-REQUESTS = "per_request/R2/part_000.csv"
-KINDS = "runtime_triggerType/df_funcID_runtime_triggerType.csv"
-
-
-def edit(name: str, change: Callable[[str], str]) -> Spoil:
-    """Change the text of a file of the source."""
-
-    def spoil(source: Path) -> None:
-        (source / name).write_text(change((source / name).read_text()))
-
-    return spoil
-
-
-def replace(name: str, old: str, new: str) -> Spoil:
-    def change(text: str) -> str:
-        assert old in text
-        return text.replace(old, new, 1)
-
-    return edit(name, change)
-
-
-def zipped(name: str, change: Callable[[bytes], bytes]) -> Spoil:
-    def spoil(source: Path) -> None:
-        content = change(gzip.compress((source / name).read_bytes() * 50, mtime=0))
-        (source / name).unlink()
-        (source / f"{name}.gz").write_bytes(content)
-
-    return spoil
-
-
-def drop(*names: str) -> Spoil:
-    def spoil(source: Path) -> None:
-        for name in names:
-            (source / name).unlink()
-
-    return spoil
-
-
-def put(name: str, content: str) -> Spoil:
-    def spoil(source: Path) -> None:
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text(content)
-
-    return spoil
-
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 WITHIN_THE_DAY = "".join(f"{cold_row(1, time)}\n" for time in (0.5, 60, 61))
@@ -194,10 +158,6 @@ REFUSED: dict[str, tuple[str, Spoil, str, int | None, str]] = {
 }
 
 
-def a_source(format_name: str, folder: Path) -> Path:
-    return an_azure_trace(folder) if format_name == "azure2019" else a_huawei_trace(folder)
-
-
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_file_that_is_not_what_it_says_stops_the_import(tmp_path: Path, kind: str) -> None:
     format_name, spoil, file, row, words = REFUSED[kind]
@@ -211,16 +171,6 @@ def test_a_file_that_is_not_what_it_says_stops_the_import(tmp_path: Path, kind: 
     assert caught.value.fix, "the message says what to do"
     assert not (tmp_path / "trace").exists()
 
-
-def more(path: Callable[..., Path], *where: object, rows: list[str]) -> Spoil:
-    """Write a file anew, of good rows and bad ones."""
-    return lambda source: path(source, *where, rows)
-
-
-GOOD = [calls_row("o,a,f", "timer", {1: 2}), calls_row("o,a,g", "http", {7: 30})]
-COLD_ROWS = [cold_row(0, 1), cold_row(0, 2)]
-TIMED = [duration_row("o,a,f", 5), duration_row("o,a,g", 5)]
-SIZED = [memory_row("o,a", 5), memory_row("o,b", 5)]
 
 # format, what is done, file and row (1-based, header counted), words of the reason
 SET_ASIDE: dict[str, tuple[str, Spoil, str, int, str]] = {
@@ -400,97 +350,19 @@ def test_what_is_good_in_a_bad_file_is_kept(tmp_path: Path) -> None:
     assert report.rejected == {"invocations": 1}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_rows_are_counted_as_an_editor_counts_them(tmp_path: Path, end: str) -> None:
+    rows = [calls_header(), GOOD[0], "", GOOD[1], "", "", calls_row("o,b,h", "http", {7: -2})]
+    (tmp_path / CALLS).write_bytes(end.join(rows).encode())
+    report = import_trace("azure2019", [tmp_path / CALLS], tmp_path / "trace")
+    assert (report.rows["invocations"], [row for _, row, *_ in rejected(tmp_path / "trace")]) == (2, [7])
+
+
 def test_strict_stops_at_the_first_row_at_fault(tmp_path: Path) -> None:
     source = a_source("azure2019", tmp_path / "source")
     azure_calls(source, 1, [*GOOD, calls_row("o,b,h", "http", {17: -3})])
     with pytest.raises(TraceFormatError, match=r"row 4, field cells: .*found '17 = -3'"):
         import_trace("azure2019", [source], tmp_path / "trace", strict=True)
-
-
-# format, what is done, words of a gap or note
-SAID: dict[str, tuple[str, Spoil, str]] = {
-    "a missing day": ("azure2019", drop(CALLS), "gap: invocations_per_function_md has 1 of 2 parts; missing 1"),
-    "a missing day of run times": (
-        "azure2019",
-        drop(TIMES),
-        "gap: function_durations_percentiles has 1 of 2 parts; missing 1",
-    ),
-    "days of a release that has more": ("azure2019", drop("synth.json"), "missing 3-14"),
-    "minutes cut": (
-        "azure2019",
-        put(CALLS, f"{calls_header(range(480, 960))}\n{calls_row('o,a,f', 'http', {500: 2}, range(480, 960))}\n"),
-        "gap: invocations_per_function_md, minutes of day 1 has 480 of 1440 parts; missing 1-479, 960-1440",
-    ),
-    "a function without run times": (
-        "azure2019",
-        more(azure_durations, 1, rows=TIMED[:1]),
-        "1 functions have invocations but no run times",
-    ),
-    "a function with run times only": (
-        "azure2019",
-        more(azure_durations, 1, rows=[*TIMED, duration_row("o,b,x", 5)]),
-        "1 functions have run times but are not",
-    ),
-    "an application without memory": (
-        "azure2019",
-        lambda source: [azure_memory(source, day, SIZED[:1]) for day in (1, 2)],
-        "1 functions have neither memory of their own nor of their application",
-    ),
-    "an application of no function": (
-        "azure2019",
-        more(azure_memory, 1, rows=[*SIZED, memory_row("o,z", 5)]),
-        "1 applications have memory but no function",
-    ),
-    "run times of zero": (
-        "azure2019",
-        lambda source: [azure_durations(source, day, [duration_row("o,a,f", 0)]) for day in (1, 2)],
-        "1 functions have an average run time of 0 ms",
-    ),
-    "a hash in two applications": (
-        "azure2019",
-        more(azure_calls, 1, rows=[*GOOD, calls_row("o,c,f", "http", {3: 1})]),
-        "2 functions have the hash of a function of another application",
-    ),
-    "another trigger the next day": ("azure2019", drop(), "1 functions change their trigger"),
-    "memory of applications": ("azure2019", drop(), "3 functions share the memory of their application"),
-    "a missing day of cold starts": (
-        "huawei2025",
-        drop("cold_start/R2/day_00.csv"),
-        "gap: cold_start R2 has 1 of 2 parts; missing 0",
-    ),
-    "a missing region": ("huawei2025", drop(), "gap: cold_start, regions has 2 of 5 parts; missing 3-5"),
-    "a function that is started but never called": (
-        "huawei2025",
-        more(cold_starts, "R2", 0, rows=[cold_row(0, 1, pod="pool9-1-1-5")]),
-        "1 functions were started but",
-    ),
-    "a function of no known runtime": (
-        "huawei2025",
-        more(kinds, rows=["1---2---p-1-1,1,Go1.x,OBS-A"]),
-        "2 functions have no runtime",
-    ),
-    "a pod of two cold starts": ("huawei2025", drop(), "1 pods are named by more than one cold start"),
-    "components that are not the total": (
-        "huawei2025",
-        more(cold_starts, "R2", 0, rows=[cold_row(0, 1, "0.9")]),
-        "1 cold starts have components that do not add up",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", SAID)
-def test_what_is_missing_or_disagrees_is_said(tmp_path: Path, kind: str) -> None:
-    format_name, spoil, words = SAID[kind]
-    source = a_source(format_name, tmp_path / "source")
-    spoil(source)
-    report = import_trace(format_name, [source], tmp_path / "trace")
-    assert any(words in line for line in said(report)), said(report)
-    assert report.rejected == {}
-
-
-def said(report: ImportReport) -> list[str]:
-    gaps = [f"gap: {g.table} has {g.present} of {g.parts} parts; missing {', '.join(g.missing)}" for g in report.gaps]
-    return gaps + report.notes
 
 
 def test_calls_without_the_frontend_are_kept(tmp_path: Path) -> None:
