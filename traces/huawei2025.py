@@ -9,7 +9,8 @@ calls to_us, bytes and millicores the files hold in seconds, MB and cores.
 A function is told by its region and funcID `funcName---userID---poolName`; the rows of events lack the pool, which is
 their podID (`pool22-300-128-0000577863`: pool, millicores, MB, serial) without the serial. What a pod may use is in the
 pool's name; what it asks for is in the table of runtimes, else in CPU_REQUEST. Calls per minute come with window_us
-60 s, single ones with 0: day 30 may have both, and a replay takes one kind.
+60 s, single ones with 0. On day 30, which may have both, the single calls of a function are taken off its minute, whose
+row holds the rest: every call counts once. (The release lists single calls in part only.)
 
 Triggers are grouped as the paper does (§4.2), which gives its seven numbers of functions exactly: a list that holds
 TIMER-A counts as TIMER-A; APIG-S, OBS-A and workflow-S stand for themselves when alone; no list, "unknown",
@@ -246,7 +247,7 @@ REMARKS = (
     "functions have no runtime and trigger although others of their region do",
     "pods are named by more than one cold start",
     "cold starts have components that do not add up to their total, by more than 1 ms: kept as published",
-    "single calls are of days whose calls per minute are there too: a replay takes one kind (window_us 0 or 60 s)",
+    "single calls are of days whose calls per minute are there too: each is taken off its minute, the rest stays",
 )
 
 READER = Reader(

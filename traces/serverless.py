@@ -97,7 +97,7 @@ class Assembly:
                 yield group
                 group = {}
             group.setdefault(output.table, []).append(output)
-            end = max(end, output.latest_us or 0)
+            end = max(end, output.latest_us or 0, (output.last_us or 0) - 1)  # the last includes its window
         if group:
             yield group
 

@@ -10,7 +10,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.traces.serverless_builders import FUNCTION, a_huawei_trace, cold_row, cold_starts, kinds, write
+from tests.traces.serverless_builders import (
+    CALL_COLUMNS,
+    FUNCTION,
+    a_huawei_trace,
+    call_row,
+    cold_row,
+    cold_starts,
+    kinds,
+    per_minute,
+    write,
+)
 from traces.errors import TraceFormatError
 from traces.importer import ImportReport, import_trace
 from traces.schema import open_trace
@@ -53,6 +63,20 @@ def test_calls_come_per_minute_and_one_by_one(tmp_path: Path) -> None:
         (DAY + 2_000_000, 0, 1, 1, 750_000, "pool22-300-128-0000000007"),
     ]
     assert any("2 single calls are of days whose calls per minute are there too" in note for note in report.notes)
+
+
+def test_a_call_listed_singly_is_taken_off_its_minute(tmp_path: Path) -> None:
+    source = a_huawei_trace(tmp_path / "source")
+    per_minute(source, "R2", 1, ["1,86400,5,4", "1,86460,1,", "1,172740,7,"])
+    calls = [call_row(time) for time in (86401, 86459.999, 86460, 86461, 172799.5)]
+    write(source / "per_request" / "R2" / "part_000.csv", [CALL_COLUMNS, *calls])
+    imported(source, tmp_path / "trace")
+    columns = "start_us - 86400000000, window_us, function, count"
+    found = [row for row in read(tmp_path / "trace", "invocations", columns) if row[0] >= 0]
+    assert found == [
+        (0, MINUTE, 1, 3), (0, MINUTE, 2, 4), (1_000_000, 0, 1, 1), (59_999_000, 0, 1, 1), (60_000_000, 0, 1, 1),
+        (61_000_000, 0, 1, 1), (86_340_000_000, MINUTE, 1, 6), (86_399_500_000, 0, 1, 1),
+    ]  # fmt: skip
 
 
 def test_cold_starts_keep_their_components_in_order_of_time(tmp_path: Path) -> None:
