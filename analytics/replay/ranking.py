@@ -21,10 +21,12 @@ from numba.experimental.function_type import _get_wrapper_address
 from numpy.typing import NDArray
 
 from analytics.replay.state import Classes, Nodes, fits, has_room
+from scheduler.core.auction.surplus import surplus
 
 BLOCK = 128  # nodes per block of the two-level maximum: sqrt(12,500), rounded to a power of two
 SLOT_MEMORY = 96 << 20  # bytes of kept scores, for all classes together
 LOG_LENGTH = 1 << 16  # a power of two
+PRICE_RATE = 1.0  # of a score: prices are shares of what a node could fetch at most
 
 # Scores of several nodes in one call, because a call through a pointer costs more than a score.
 BATCH_SIGNATURE = void(
@@ -163,7 +165,7 @@ def score_rows(
         ranking.scores,
     )
     for i in range(count):
-        ranking.scores[i] -= ranking.price[ranking.rows[i]]
+        ranking.scores[i] = surplus(ranking.scores[i], ranking.price[ranking.rows[i]], PRICE_RATE)
 
 
 @njit(cache=True)

@@ -1,9 +1,10 @@
 """The nodes worth a score: any policy of `scheduler.core.policies`, over the rows of the cache.
 
 The policy's own compiled score is called for each candidate. On top of it, in this order: a dear node loses to a cheap
-one as `price_weight` says; a node with suspect GPUs comes after all others for a pod that uses GPUs. Equal nodes go by
-name, as in the replay, so the same cluster gives the same choice. All of it is one compiled loop: between two requests
-other programs use the processor's caches, and the code of every further library call would have to be fetched again.
+one as `price_weight` says, by the formula of the replay (`scheduler.core.auction.surplus`); a node with suspect GPUs
+comes after all others for a pod that uses GPUs. Equal nodes go by name, as in the replay, so the same cluster gives the
+same choice. All of it is one compiled loop: between two requests other programs use the processor's caches, and the
+code of every further library call would have to be fetched again.
 
 What is sent is 10 for the best node and at most 9 for any other, in proportion to how the policy sees it between the
 best and the worst candidate. So where the policy has a clear view it outweighs kube-scheduler's own scores (one point
@@ -43,6 +44,8 @@ def scorer(policy: str) -> BestRows:
     """
     from numba import njit
 
+    from scheduler.core.auction.surplus import rate_among, surplus
+
     score = get_policy(policy).score
 
     @njit(
@@ -77,11 +80,9 @@ def scorer(policy: str) -> BestRows:
         able = able[:count]
         if price_weight:
             cheap, dear = price_milli[rows[able]].min(), price_milli[rows[able]].max()
-            low, high = scores[able].min(), scores[able].max()
-            if dear > cheap:
-                for i in able:
-                    share = (scores[i] - low) / (high - low) if high > low else 0.0
-                    scores[i] = share - price_weight * (price_milli[rows[i]] - cheap) / (dear - cheap)
+            rate = rate_among(price_weight, scores[able].min(), scores[able].max(), float(cheap), float(dear))
+            for i in able:
+                scores[i] = surplus(scores[i], float(price_milli[rows[i]] - cheap), rate)
         if demand[GPU]:
             behind = scores[able].max() - scores[able].min() + 1.0
             for i in able:

@@ -6,7 +6,8 @@ winners and prices by `scheduler.core.auction.solve`, then the rest in order of 
 once where nobody who waits could have used the room.
 
 Which node: a task's value is the same on all, so what decides is the price, and among equals best fit. The driver takes
-the price of a node, as a share of what it could fetch at most, off best fit's score.
+the price of a node, as a share of what it could fetch at most, off best fit's score: `scheduler.core.auction.surplus`,
+as the live extender does.
 """
 
 from __future__ import annotations

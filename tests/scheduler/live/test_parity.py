@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from analytics.replay.ranking import score_batch_of
-from scheduler.core.cluster import AXES, node_table, place, pod_table
+from analytics.replay.ranking import best_node, mark_changed, new_ranking, score_batch_of
+from analytics.replay.state import Classes, Nodes
+from scheduler.core.cluster import AXES, NodeTable, PodTable, node_table, place, pod_table
 from scheduler.core.feasibility import refuse_nodes
 from scheduler.core.policies import get_policy
 from scheduler.core.snapshot import Snapshot, parse_snapshot
@@ -72,20 +73,7 @@ def candidates(cache: ClusterCache, names: list[str]) -> Candidates:
 def place_by_replay(snapshot: Snapshot, policy: str) -> dict[str, str | None]:
     """With the core's tables and the replay's own scoring loop: highest score, first by name."""
     score = score_batch_of(get_policy(policy).score)._batch
-    axes = (*AXES, "pods")
-
-    def column(amounts: dict[str, int]) -> list[int]:
-        return [amounts.get("cpu", 0), amounts.get("memory", 0) // MIB, amounts.get("ephemeral-storage", 0) // MIB,
-                1000 * amounts.get("nvidia.com/gpu", 0), amounts.get("pods", 0)]  # fmt: skip
-
-    nodes = node_table(
-        [n.name for n in snapshot.nodes], [column(n.allocatable) for n in snapshot.nodes], axes=axes, devices=False
-    )
-    demand = [column({**p.requests, "pods": 1}) for p in snapshot.pods]
-    pods = pod_table([p.key for p in snapshot.pods], demand, axes=axes)
-    for p, pod in enumerate(snapshot.pods):
-        if pod.node is not None:
-            place(nodes, pods, p, nodes.row(pod.node))
+    nodes, pods = columns_of(snapshot)
     placed: dict[str, str | None] = {}
     for p, pod in enumerate(snapshot.pods):
         if pod.node is not None:
@@ -102,6 +90,25 @@ def place_by_replay(snapshot: Snapshot, policy: str) -> dict[str, str | None]:
     return placed
 
 
+def columns_of(snapshot: Snapshot) -> tuple[NodeTable, PodTable]:
+    """The snapshot's nodes and pods as the replay has them, with the pods that run."""
+    axes = (*AXES, "pods")
+
+    def column(amounts: dict[str, int]) -> list[int]:
+        return [amounts.get("cpu", 0), amounts.get("memory", 0) // MIB, amounts.get("ephemeral-storage", 0) // MIB,
+                1000 * amounts.get("nvidia.com/gpu", 0), amounts.get("pods", 0)]  # fmt: skip
+
+    nodes = node_table(
+        [n.name for n in snapshot.nodes], [column(n.allocatable) for n in snapshot.nodes], axes=axes, devices=False
+    )
+    demand = [column({**p.requests, "pods": 1}) for p in snapshot.pods]
+    pods = pod_table([p.key for p in snapshot.pods], demand, axes=axes)
+    for p, pod in enumerate(snapshot.pods):
+        if pod.node is not None:
+            place(nodes, pods, p, nodes.row(pod.node))
+    return nodes, pods
+
+
 @pytest.mark.parametrize("policy", ["kube-default", "best-fit", "most-allocated", "worst-fit", "dot-product"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_live_and_replay_place_the_same_pods_on_the_same_nodes(policy: str, seed: int) -> None:
@@ -110,3 +117,80 @@ def test_live_and_replay_place_the_same_pods_on_the_same_nodes(policy: str, seed
     live = place_live(nodes, pods, policy)
     assert live == place_by_replay(snapshot, policy)
     assert len(set(live.values())) > 5
+
+
+def test_prices_turn_the_same_pods_to_the_same_nodes_live_and_in_the_replay() -> None:
+    """The replay takes a price off a score as it is; the weight that means the same here is found for each decision."""
+    made, pods = a_cluster(3, waiting=60)
+    draw = random.Random(3)
+    milli = {node["metadata"]["name"]: draw.choice([0, 0, 150, 400, 900]) for node in made}
+    for node in made:
+        node["metadata"]["annotations"]["stowage.dev/price-milli"] = str(milli[node["metadata"]["name"]])
+    snapshot = parse_snapshot(json.dumps({"kind": "List", "items": made + pods}).encode())
+    weights, chosen = choose_by_replay_at_prices(snapshot, milli)
+    live = ClusterCache()
+    for node in made:
+        live.put_node(msgspec.convert(node, LiveNode))
+    for pod in pods:
+        live.put_pod(msgspec.convert(pod, LivePod))
+    names = [node["metadata"]["name"] for node in made]
+    turned = 0
+    for pod in pods:
+        asked = PodAsked.of(msgspec.convert(pod, LivePod))
+        if pod["spec"]["nodeName"]:
+            continue
+        ranking = Ranking(scorer("auction"), weights.get(asked.key, 1.0))
+        passed = filter_nodes(live, asked, candidates(live, names), 0.0, ranking, shortlist=0).passed or names
+        best = prioritize_nodes(live, ranking, asked, candidates(live, passed), 0.0, count=1, clock_s=0.0)
+        assert [name for name, _ in best] == ([chosen[asked.key]] if asked.key in chosen else [])
+        if not best:
+            continue
+        free = prioritize_nodes(
+            live, Ranking(scorer("auction")), asked, candidates(live, passed), 0.0, count=1, clock_s=0.0
+        )
+        turned += best[0][0] != free[0][0]
+        live.put_pod(msgspec.convert({**pod, "spec": {**pod["spec"], "nodeName": best[0][0]}}, LivePod))
+    assert len(chosen) > 30
+    assert turned > 5
+
+
+def choose_by_replay_at_prices(snapshot: Snapshot, milli: dict[str, int]) -> tuple[dict[str, float], dict[str, str]]:
+    """By pod: the live price weight that is one for one with the replay, and the node that the replay's ranking takes.
+
+    The span of prices times the weight is to count like the same span of scores.
+    """
+    table, pods = columns_of(snapshot)
+    count, kinds = len(table.name), len(pods.demand)
+    price = np.array([milli[name] / 1000 for name in table.name.tolist()])
+    unused, amounts = np.zeros(count, np.int64), np.zeros(table.allocatable.shape)
+    nodes = Nodes(
+        table.allocatable, table.requested, table.requested_nonzero, np.ones(count, np.bool_),
+        np.zeros((count, 0), np.int64), np.full(count, -1, np.int32), np.zeros((count, 0, len(table.axes)), np.int64),
+        amounts, amounts, unused, unused,
+    )  # fmt: skip
+    anywhere = np.full(kinds, -1, np.int32)
+    classes = Classes(
+        pods.demand, pods.demand_nonzero, np.zeros(kinds, np.int64), np.zeros(kinds, np.int64), anywhere, anywhere,
+        np.zeros((0, count), np.bool_), np.zeros((0, 1), np.uint8),
+    )  # fmt: skip
+    ranking = new_ranking(count, kinds)
+    ranking.price[:] = price
+    batch = score_batch_of(get_policy("auction").score)
+    weights, chosen = {}, {}
+    for p, pod in enumerate(snapshot.pods):
+        if pod.node is not None:
+            continue
+        n = best_node(ranking, nodes, classes, p, batch, False, 0)
+        if n < 0:
+            continue
+        rows = np.flatnonzero(refuse_nodes(table, pods, p).fits)
+        scores = np.zeros(len(rows))
+        batch._batch(
+            pods.demand[p], pods.demand_nonzero[p], table.allocatable, table.requested, table.requested_nonzero,
+            rows, len(rows), 0, scores,
+        )  # fmt: skip
+        weights[pod.key] = float(np.ptp(price[rows]) / (np.ptp(scores) or 1.0))
+        chosen[pod.key] = str(table.name[n])
+        place(table, pods, p, n)
+        mark_changed(ranking, n)
+    return weights, chosen

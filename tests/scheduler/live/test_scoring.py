@@ -50,10 +50,9 @@ def test_ranking_by_a_policy_prices_and_health(
                               columns.requested_nonzero, row, 0)  # fmt: skip
     prices = {i: int(columns.price_milli[rows[i]]) for i in wanted}
     if price_weight and len(set(prices.values())) > 1:
-        wanted = {
-            i: share(value, wanted.values()) - price_weight * share(prices[i], prices.values())
-            for i, value in wanted.items()
-        }
+        cheap, span = min(prices.values()), (max(wanted.values()) - min(wanted.values())) or 1.0
+        rate = price_weight * span / (max(prices.values()) - cheap)
+        wanted = {i: value - rate * (prices[i] - cheap) for i, value in wanted.items()}
     if wants_gpu and wanted:
         assert demand[GPU]
         behind = max(wanted.values()) - min(wanted.values()) + 1.0
