@@ -158,7 +158,7 @@ def _finish(assembly: Assembly) -> None:
             "day 1 is there twice, as published and as a sample", fix="Import either the one or the other"
         )
     if assembly.number(("_invocations", "_durations", "_memory WHERE name IS NOT NULL")):
-        assembly.write("functions", [sql_of("azure2019_functions")])
+        assembly.write_functions("azure2019_functions")
         _remark(assembly)
         assembly.con.execute(f"CREATE TABLE mentions AS {sql_of('azure2019_mentions')}")
     assembly.write_timed("invocations", "azure2019_invocations", BUSY_MINUTES.table)

@@ -12,7 +12,7 @@ from pathlib import Path
 from traces.layout import Field, Layout
 from traces.reader import Reader
 from traces.schema import PLAIN_UNITS, TIERS_NONE
-from traces.serverless import Assembly, sql_of
+from traces.serverless import Assembly
 from traces.wide import lines_csv, read_header
 
 TABLE = "AzureFunctionsInvocationTraceForTwoWeeksJan2021"
@@ -48,7 +48,7 @@ def _claim(path: Path) -> str | None:
 def _finish(assembly: Assembly) -> None:
     assembly.view(CALLS)
     assembly.number(("_calls",), ("app", "name"))
-    assembly.write("functions", [sql_of("azure2021_functions")])
+    assembly.write_functions("azure2021_functions")
     assembly.write_timed("invocations", "azure2021_invocations", CALLS.table)
     assembly.remark(
         assembly.count("SELECT count(*) FROM _calls WHERE is_cut = 1"),

@@ -19,7 +19,7 @@ from traces.huawei import day_of, is_sound, named_day, per_function
 from traces.layout import Field, Relation
 from traces.reader import Reader
 from traces.schema import PLAIN_UNITS, TIERS_NONE
-from traces.serverless import Assembly, sql_of
+from traces.serverless import Assembly
 from traces.sources import SourceFile
 from traces.wide import long_csv
 
@@ -82,7 +82,7 @@ def _finish(assembly: Assembly) -> None:
     for layout in (CALLS, METRICS):
         assembly.view(layout)
     if assembly.number(("_calls", "_series"), ("region", "name")):
-        assembly.write("functions", [sql_of("huawei2023_functions")])
+        assembly.write_functions("huawei2023_functions")
     kept = "SELECT region, max(window_us) AS window_us FROM _calls GROUP BY ALL"
     assembly.con.execute(f"CREATE TABLE kept AS {kept}")
     left_out = assembly.count("SELECT count(*) FROM _calls ANTI JOIN kept USING (region, window_us)")

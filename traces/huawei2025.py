@@ -232,7 +232,7 @@ def _finish(assembly: Assembly) -> None:
     if functions:
         assembly.con.execute("CREATE TABLE asked (cpu_milli BIGINT, request_milli BIGINT)")
         assembly.con.executemany("INSERT INTO asked VALUES (?, ?)", [list(pair) for pair in CPU_REQUEST.items()])
-        assembly.write("functions", [sql_of("huawei2025_functions")])
+        assembly.write_functions("huawei2025_functions")
     assembly.write_timed("invocations", "huawei2025_invocations", "_calls", "_requests")
     assembly.write_timed("cold_starts", "huawei2025_cold_starts", "_cold_starts")
     assembly.write_timed("series", "huawei_series", "_series")

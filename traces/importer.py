@@ -294,12 +294,13 @@ def _assemble(
         if reader.finish is not None:
             progress("numbering functions", 0, 1)
             reader.finish(assembly)
+            progress("numbering functions", 1, 1)
             rows |= assembly.rows
     _collect_rejected(staging, sum(rejected.values()))
     meta = Meta(
         format=reader.format, digest=digest_of(staging.trace), units=reader.units, tiers=list(reader.tiers),
         time_range_us=_time_range(outputs), rows=dict(sorted(rows.items())),
-        rejected={table: count for table, count in sorted(rejected.items()) if count}, 
+        rejected={table: count for table, count in sorted(rejected.items()) if count},
         gaps=find_gaps(files) + reader.holes(files) + assembly.gaps,
         illegal_transitions=illegal, sources=_sources(files, records),
         notes=notes + assembly.notes, options={"strict": strict},

@@ -139,6 +139,13 @@ class Assembly:
             name = f"series {whose}, windows of {window_us // 1_000_000} s"
             self.gaps.append(Gap(table=name, parts=parts, present=present, missing=list(ranges(numbers))))
 
+    def write_functions(self, query: str) -> None:
+        """Write `functions` by `sql/QUERY.sql`, on one thread: sums of fractions depend on the order of adding."""
+        [[threads]] = self.con.sql("SELECT current_setting('threads')").fetchall()
+        self.con.execute("SET threads = 1")
+        self.write("functions", [sql_of(query)])
+        self.con.execute(f"SET threads = {threads}")
+
     def count(self, query: str) -> int:
         """The one number a query gives."""
         return int(self.con.sql(query).fetchall()[0][0])
