@@ -10,7 +10,8 @@ A function is told by its region and funcID `funcName---userID---poolName`; the 
 their podID (`pool22-300-128-0000577863`: pool, millicores, MB, serial) without the serial. What a pod may use is in the
 pool's name; what it asks for is in the table of runtimes, else in CPU_REQUEST. Calls per minute come with window_us
 60 s, single ones with 0. On day 30, which may have both, the single calls of a function are taken off its minute, whose
-row holds the rest: every call counts once. (The release lists single calls in part only.)
+row holds the rest: every call counts once. (The release lists single calls in part only.) A single call starts at the
+worker's timestamp; the release does not say which end of the call that marks.
 
 Triggers are grouped as the paper does (§4.2), which gives its seven numbers of functions exactly: a list that holds
 TIMER-A counts as TIMER-A; APIG-S, OBS-A and workflow-S stand for themselves when alone; no list, "unknown",

@@ -25,9 +25,10 @@ def bench(work: Path) -> Report:
             report.add(row, rows=sum(found["rows"].values()), cpu_s=cost.cpu_s, peak_rss_mib=cost.peak_rss_mib)
     for days in (1, 4):
         source = work / f"azure-{days}"
-        stowage("trace", "synth", "azure2019", "--functions", "50000", "--days", str(days), "-o", source)
+        if not source.exists():
+            stowage("trace", "synth", "azure2019", "--functions", "50000", "--days", str(days), "-o", source)
         size = sum(file.stat().st_size for file in source.iterdir())
-        found, cost = stowage("trace", "import", "azure2019", source, "-o", work / f"trace-{days}")
+        found, cost = stowage("trace", "import", "azure2019", source, "-o", work / "generated", "--force")
         rows = found["rows"]["invocations"]
         report.add(
             f"Azure 2019, generated, {found['rows']['functions']:,} functions, days: {days}", rows=rows, mb=size / 1e6,
