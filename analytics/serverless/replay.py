@@ -52,11 +52,7 @@ def replay(
     _load_compiled(specs, options)
     began = time.process_time()
     subjects = read_subjects(trace, options)
-    first, last = recorded_us(trace)
-    window = (first if options.from_us is None else options.from_us, last if options.to_us is None else options.to_us)
-    if window[0] >= last or window[1] <= first:
-        raise InputError(f"the window {window} us holds none of the recording, which is {first} to {last} us")
-    window = (window[0], min(window[1], last))
+    window = window_of(trace, options)
     drivers = [new_driver(spec, subjects, options.grain) for spec in specs]
     feed = _feed_minutes if options.grain == "minute" else _feed_events
     invocations, last_minute = feed(trace, subjects, drivers, window, tick)
@@ -64,6 +60,15 @@ def replay(
         driver.close(window[1], last_minute)
     outcomes = [driver.outcome(invocations) for driver in drivers]
     return Pass(subjects, outcomes, window, time.process_time() - began)
+
+
+def window_of(trace: Trace, options: ServerlessOptions) -> tuple[int, int]:
+    """What is replayed, [from, to) in the trace's time; InputError if nothing was recorded then."""
+    first, last = recorded_us(trace)
+    window = (first if options.from_us is None else options.from_us, last if options.to_us is None else options.to_us)
+    if window[0] >= last or window[1] <= first:
+        raise InputError(f"the window {window} us holds none of the recording, which is {first} to {last} us")
+    return window[0], min(window[1], last)
 
 
 def _feed_minutes(
@@ -74,10 +79,10 @@ def _feed_minutes(
     activity = np.zeros((BATCH_ROWS, 4), np.int64)
     for calls in read_calls(trace, window):
         n, row = minute.find_activity(
-            _columns(calls), subjects.of_function, last_minute, last_row, invocations, activity
+            columns_of(calls), subjects.of_function, last_minute, last_row, invocations, activity
         )
         if n < 0:
-            raise _broken(trace, calls, n, row)
+            raise broken_row(trace, calls, n, row)
         for driver in drivers:
             driver.feed(activity, n)
         tick((int(calls.start_us[-1]) - window[0]) / (window[1] - window[0]))
@@ -94,10 +99,10 @@ def _feed_events(
         row = done = 0
         while row < len(calls.start_us):
             n, row, done = events.spread_calls(
-                _columns(calls), calls.duration_us, subjects.of_function, subjects.duration_us, row, done, single
+                columns_of(calls), calls.duration_us, subjects.of_function, subjects.duration_us, row, done, single
             )
             if n < 0:
-                raise _broken(trace, calls, n, row)
+                raise broken_row(trace, calls, n, row)
             if subjects.level == "app":
                 single[:n] = single[np.argsort(single[:n, 0], kind="stable")]
             invocations += np.bincount(single[:n, 1], minlength=len(subjects))
@@ -107,7 +112,8 @@ def _feed_events(
     return invocations, np.zeros(0, np.int64)
 
 
-def _columns(calls: Calls) -> tuple[Ints, Ints, NDArray[np.int32], Ints]:
+def columns_of(calls: Calls) -> tuple[Ints, Ints, NDArray[np.int32], Ints]:
+    """As the compiled loops take them."""
     return calls.start_us, calls.window_us, calls.function, calls.count
 
 
@@ -126,7 +132,8 @@ def _load_compiled(specs: Sequence[PolicySpec], options: ServerlessOptions) -> N
         driver.close(0, few)
 
 
-def _broken(trace: Trace, calls: Calls, rule: int, row: int) -> InputError:
+def broken_row(trace: Trace, calls: Calls, rule: int, row: int) -> InputError:
+    """What to say of a row of calls that breaks a rule."""
     return InputError(
         f"{trace.folder}: {_RULES[rule]}, but not row start_us={calls.start_us[row]} window_us={calls.window_us[row]} "
         f"function={calls.function[row]} count={calls.count[row]} of invocations"
