@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from traces.schema import open_trace
 
 AZURE_KEYS = "HashOwner,HashApp,HashFunction"
 DURATION_COLUMNS = (
@@ -17,6 +22,11 @@ MEMORY_COLUMNS = (
     "AverageAllocatedMb_pct99,AverageAllocatedMb_pct100"
 )
 Counts = Mapping[int, int]  # minute of the day -> invocations
+
+
+def read(folder: Path, table: str, columns: str = "*") -> list[Any]:
+    """Rows of a table of an imported trace."""
+    return duckdb.sql(f"SELECT {columns} FROM {open_trace(folder).scan(table)}").fetchall()
 
 
 def write(path: Path, lines: Iterable[str]) -> Path:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
 from tests.traces.serverless_builders import (
@@ -15,6 +13,7 @@ from tests.traces.serverless_builders import (
     calls_header,
     calls_row,
     duration_row,
+    read,
     write,
 )
 from traces.importer import ImportReport, import_trace
@@ -22,10 +21,6 @@ from traces.schema import open_trace
 
 MINUTE = 60_000_000
 DAY = 1440 * MINUTE
-
-
-def read(folder: Path, table: str, columns: str = "*") -> list[Any]:
-    return duckdb.sql(f"SELECT {columns} FROM {open_trace(folder).scan(table)}").fetchall()
 
 
 def imported(source: Path, out: Path) -> ImportReport:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
-from tests.traces.serverless_builders import write
+from tests.traces.serverless_builders import read, write
 from traces.errors import TraceFormatError
 from traces.importer import import_trace
-from traces.schema import open_trace
 
 NAME = "AzureFunctionsInvocationTraceForTwoWeeksJan2021.txt"
 ROWS = ("app,func,end_timestamp,duration", "b,f,2.5,0.5", "a,f,2.25,2.25", "b,f,0.5,0.75", "a,g,3,0")
-
-
-def read(folder: Path, table: str, columns: str = "*") -> list[Any]:
-    return duckdb.sql(f"SELECT {columns} FROM {open_trace(folder).scan(table)}").fetchall()
 
 
 @pytest.mark.parametrize("name", [NAME, "some_rows.csv"])

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
 
-from tests.traces.serverless_builders import write
+from tests.traces.serverless_builders import read, write
 from traces.errors import TraceFormatError
 from traces.importer import import_trace
-from traces.schema import open_trace
 
 MINUTE, SECOND, DAY = 60_000_000, 1_000_000, 86_400_000_000
-
-
-def read(folder: Path, table: str, columns: str = "*") -> list[Any]:
-    return duckdb.sql(f"SELECT {columns} FROM {open_trace(folder).scan(table)}").fetchall()
 
 
 def private(folder: Path, metric: str, day: int, rows: Iterable[str]) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -19,6 +18,7 @@ from tests.traces.serverless_builders import (
     cold_starts,
     kinds,
     per_minute,
+    read,
     write,
 )
 from traces.errors import TraceFormatError
@@ -28,10 +28,6 @@ from traces.schema import open_trace
 MINUTE = 60_000_000
 DAY = 1440 * MINUTE
 OTHER = "11---22---pool30-1800-2048"
-
-
-def read(folder: Path, table: str, columns: str = "*") -> list[Any]:
-    return duckdb.sql(f"SELECT {columns} FROM {open_trace(folder).scan(table)}").fetchall()
 
 
 def imported(source: Path, out: Path) -> ImportReport:
