@@ -20,19 +20,22 @@ from scheduler.core.serverless.policy import COLD_US
 
 SLICE = 1 << 18  # calls that are spread out at a time
 FREE, USED = 0, 1  # positions in Pods.at
-NOT_YET = -1  # how long an idle pod stays is decided when its subject is next called
 NEVER_US = 1 << 60
 NONE = -1
 
 
 class Pods(NamedTuple):
-    """Pods of all subjects, chained by subject: head (S,), next (P,). Pods that ended are chained from `at[FREE]`."""
+    """Pods of all subjects. A subject has two chains: of busy pods, and of idle ones, those that stopped last first.
+
+    An idle pod whose time is over may stand in its chain until somebody looks for a pod, and is paid then.
+    """
 
     at: Any  # (2,) int64: first pod to use again, pods ever used
-    head: Any  # (S,)
-    next: Any  # (P,)
+    busy: Any  # (S,) first of the chain; a pod moves to the other at the first call after it fell idle
+    idle: Any  # (S,)
+    next: Any  # (P,) in its chain; pods that ended are chained from `at[FREE]`
     last_us: Any  # (P,) when its last call ends or ended
-    until_us: Any  # (P,) how long it stays if nobody calls
+    until_us: Any  # (P,) of an idle pod: how long it stays if nobody calls
     ready_us: Any  # (P,) when it was loaded
     place_us: Any  # (P, C) when each of its places is free
     idle_from_us: Any  # (S,) when the last call of the subject ends or ended, -1 = never called
@@ -41,8 +44,8 @@ class Pods(NamedTuple):
 def new_pods(subjects: int, places: int) -> Pods:
     none = np.zeros(0, np.int64)
     empty = Pods(
-        np.array([NONE, 0]), np.full(subjects, NONE), none, none, none, none, np.zeros((0, places), np.int64),
-        np.full(subjects, NONE),
+        np.array([NONE, 0]), np.full(subjects, NONE), np.full(subjects, NONE), none, none, none, none,
+        np.zeros((0, places), np.int64), np.full(subjects, NONE),
     )  # fmt: skip
     return grow_pods(empty, SLICE)
 
@@ -126,7 +129,6 @@ def replay_events(
                 pods.place_us[pod, place] = end_us
                 break
         pods.last_us[pod] = max(pods.last_us[pod], end_us)
-        pods.until_us[pod] = NOT_YET
         pods.idle_from_us[s] = max(since_us, end_us)
         if learns:
             learn(settings, facts, state, s, now_us, idle_us)
@@ -137,74 +139,108 @@ def _find_pod(
     decide: Any, settings: Any, facts: Any, state: Any, s: int, now_us: int, concurrency: int, idle_us: int,
     is_kept: bool, pods: Pods, windows: Any, account: Any,
 ) -> int:  # fmt: skip
-    """The pod for a call at `now_us`, or NONE; pods whose time is over are paid and go.
+    """The pod for a call at `now_us`, at the head of the busy ones or among them, or NONE.
 
     is_kept: whether the pod that stopped last is there, where all were idle; it has been paid.
     """
-    chosen, chosen_us, is_paid, before = NONE, NONE, idle_us <= 0, NONE
-    pod = pods.head[s]
+    chosen = _part_pods(decide, settings, facts, state, s, now_us, concurrency, idle_us > 0, pods, windows)
+    if chosen != NONE:
+        return chosen
+    if idle_us > 0 and pods.idle[s] != NONE:
+        pod = pods.idle[s]
+        pods.idle[s] = pods.next[pod]
+        if is_kept:
+            _push(pods.busy, pods, s, pod)
+            return pod
+        _push(pods.at, pods, FREE, pod)
+    while pods.idle[s] != NONE:
+        pod = pods.idle[s]
+        pods.idle[s] = pods.next[pod]
+        last_us, until_us = pods.last_us[pod], pods.until_us[pod]
+        if until_us > now_us or last_us == now_us:
+            account[s, 1] += now_us - last_us
+            _push(pods.busy, pods, s, pod)
+            return pod
+        account[s, 1] += until_us - last_us
+        _push(pods.at, pods, FREE, pod)
+    return NONE
+
+
+@njit(cache=True)
+def _part_pods(
+    decide: Any, settings: Any, facts: Any, state: Any, s: int, now_us: int, concurrency: int, all_idle: bool,
+    pods: Pods, windows: Any,
+) -> int:  # fmt: skip
+    """Move pods that fell idle to their chain; gives the busy one that has a place and ends last, or NONE.
+
+    Where all are idle, the one that stopped last needs no time to go: it follows all windows of its policy.
+    """
+    next_pod, last_of = pods.next, pods.last_us
+    stopped_us = pods.idle_from_us[s]
+    chosen, chosen_us, before = NONE, NONE, NONE
+    pod = pods.busy[s]
     while pod != NONE:
-        after, last_us = pods.next[pod], pods.last_us[pod]
-        has_place = pods.ready_us[pod] <= now_us
-        is_gone = False
-        if last_us <= now_us:
-            if not is_paid and last_us == pods.idle_from_us[s]:
-                is_paid = True
-                is_gone = not is_kept
-                if is_kept:
-                    chosen, chosen_us = pod, NEVER_US
-            else:
-                if pods.until_us[pod] == NOT_YET:
-                    keep_us = _first_window(decide, settings, facts, state, s, last_us, windows)
-                    pods.until_us[pod] = last_us + keep_us
-                if pods.until_us[pod] <= now_us and last_us < now_us:
-                    is_gone = True
-                    account[s, 1] += pods.until_us[pod] - last_us
-        elif has_place:
+        after, last_us = next_pod[pod], last_of[pod]
+        if last_us > now_us:
             has_place = False
-            for place in range(concurrency):
+            for place in range(concurrency if pods.ready_us[pod] <= now_us and last_us > chosen_us else 0):
                 has_place = has_place or pods.place_us[pod, place] <= now_us
-        if is_gone:
-            _end_pod(pods, s, pod, before)
-        else:
-            before = pod
-            if has_place and last_us > chosen_us:
+            if has_place:
                 chosen, chosen_us = pod, last_us
+            before = pod
+        else:
+            if before == NONE:
+                pods.busy[s] = after
+            else:
+                next_pod[before] = after
+            if all_idle and last_us == stopped_us:
+                all_idle = False
+            else:
+                keep_us = _first_window(decide, settings, facts, state, s, last_us, windows)
+                pods.until_us[pod] = last_us + keep_us
+            _insert_idle(pods, s, pod)
         pod = after
-    if chosen != NONE and chosen_us < now_us:
-        account[s, 1] += now_us - chosen_us
     return chosen
+
+
+@njit(cache=True)
+def _insert_idle(pods: Pods, s: int, pod: int) -> None:
+    """Into the idle chain, behind those that stopped as late or later."""
+    before, after = NONE, pods.idle[s]
+    while after != NONE and pods.last_us[after] >= pods.last_us[pod]:
+        before, after = after, pods.next[after]
+    pods.next[pod] = after
+    if before == NONE:
+        pods.idle[s] = pod
+    else:
+        pods.next[before] = pod
 
 
 @njit(cache=True)
 def _first_window(decide: Any, settings: Any, facts: Any, state: Any, s: int, since_us: int, windows: Any) -> int:
     """How long a pod stays that falls idle while others of its subject are busy."""
-    count = decide(settings, facts, state, s, since_us, NEVER_US, windows)
+    count = decide(settings, facts, state, s, since_us, NEVER_US, windows[:1])
     return windows[0, 1] if count > 0 and windows[0, 0] <= facts[s, COLD_US] else 0
 
 
 @njit(cache=True)
 def _new_pod(pods: Pods, s: int, ready_us: int) -> int:
+    """A pod at the head of the busy ones."""
     pod = pods.at[FREE]
     if pod == NONE:
         pod = pods.at[USED]
         pods.at[USED] += 1
     else:
         pods.at[FREE] = pods.next[pod]
-    pods.next[pod], pods.head[s] = pods.head[s], pod
+    _push(pods.busy, pods, s, pod)
     pods.last_us[pod], pods.ready_us[pod] = 0, ready_us
     pods.place_us[pod, :] = 0
     return pod
 
 
 @njit(cache=True)
-def _end_pod(pods: Pods, s: int, pod: int, before: int) -> None:
-    if before == NONE:
-        pods.head[s] = pods.next[pod]
-    else:
-        pods.next[before] = pods.next[pod]
-    pods.next[pod] = pods.at[FREE]
-    pods.at[FREE] = pod
+def _push(heads: Any, pods: Pods, chain: int, pod: int) -> None:
+    pods.next[pod], heads[chain] = heads[chain], pod
 
 
 @njit(cache=True)
@@ -212,20 +248,16 @@ def close_events(
     decide: Any, settings: Any, facts: Any, state: Any, end_us: int, pods: Pods, windows: Any, account: Any
 ) -> None:
     """What pods stay after their last calls, until the recording ends."""
-    for s in range(pods.head.shape[0]):
-        is_paid, pod = False, pods.head[s]
+    for s in range(pods.busy.shape[0]):
+        stopped_us = pods.idle_from_us[s]
+        idle_us = end_us - stopped_us
+        if stopped_us >= 0 and idle_us > 0:
+            count = decide(settings, facts, state, s, stopped_us, idle_us, windows)
+            loaded_us, _, loads = settle_windows(windows, count, idle_us, int(facts[s, COLD_US]))
+            account[s, 1] += loaded_us
+            account[s, 2] += loads
+        _part_pods(decide, settings, facts, state, s, end_us, 0, idle_us > 0, pods, windows)
+        pod = pods.next[pods.idle[s]] if idle_us > 0 and pods.idle[s] != NONE else pods.idle[s]
         while pod != NONE:
-            last_us = pods.last_us[pod]
-            if last_us < end_us:
-                if not is_paid and last_us == pods.idle_from_us[s]:
-                    is_paid = True
-                    count = decide(settings, facts, state, s, last_us, end_us - last_us, windows)
-                    loaded_us, _, loads = settle_windows(windows, count, end_us - last_us, int(facts[s, COLD_US]))
-                    account[s, 1] += loaded_us
-                    account[s, 2] += loads
-                else:
-                    if pods.until_us[pod] == NOT_YET:
-                        keep_us = _first_window(decide, settings, facts, state, s, last_us, windows)
-                        pods.until_us[pod] = last_us + keep_us
-                    account[s, 1] += min(pods.until_us[pod], end_us) - last_us
+            account[s, 1] += min(pods.until_us[pod], end_us) - pods.last_us[pod]
             pod = pods.next[pod]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from analytics.serverless import events, minute
 from analytics.serverless.drivers import Driver, new_driver
 from analytics.serverless.options import PolicySpec, ServerlessOptions
 from analytics.serverless.results import Outcome
-from analytics.serverless.stream import BATCH_ROWS, Calls, read_calls, recorded_us
+from analytics.serverless.stream import BATCH_ROWS, Calls, find_recording, read_calls
 from analytics.serverless.subjects import Subjects, no_subjects, read_subjects
 from traces.schema import Trace
 
@@ -37,6 +37,7 @@ class Pass:
     subjects: Subjects
     outcomes: list[Outcome]
     window_us: tuple[int, int]
+    notes: tuple[str, ...]
     cpu_s: float
 
 
@@ -55,16 +56,21 @@ def replay(
     window = window_of(trace, options)
     drivers = [new_driver(spec, subjects, options.grain) for spec in specs]
     feed = _feed_minutes if options.grain == "minute" else _feed_events
-    invocations, last_minute = feed(trace, subjects, drivers, window, tick)
+    batches = read_calls(trace, window, with_duration=options.grain == "event")
+    invocations, last_minute = feed(trace, batches, subjects, drivers, window, tick)
     for driver in drivers:
         driver.close(window[1], last_minute)
     outcomes = [driver.outcome(invocations) for driver in drivers]
-    return Pass(subjects, outcomes, window, time.process_time() - began)
+    notes = subjects.notes
+    if find_recording(trace).is_mixed:
+        notes += ("single calls are left out: they are among the calls per window",)
+    return Pass(subjects, outcomes, window, notes, time.process_time() - began)
 
 
 def window_of(trace: Trace, options: ServerlessOptions) -> tuple[int, int]:
     """What is replayed, [from, to) in the trace's time; InputError if nothing was recorded then."""
-    first, last = recorded_us(trace)
+    recording = find_recording(trace)
+    first, last = recording.start_us, recording.end_us
     window = (first if options.from_us is None else options.from_us, last if options.to_us is None else options.to_us)
     if window[0] >= last or window[1] <= first:
         raise InputError(f"the window {window} us holds none of the recording, which is {first} to {last} us")
@@ -72,12 +78,17 @@ def window_of(trace: Trace, options: ServerlessOptions) -> tuple[int, int]:
 
 
 def _feed_minutes(
-    trace: Trace, subjects: Subjects, drivers: Sequence[Driver], window: tuple[int, int], tick: Tick
+    trace: Trace,
+    batches: Iterable[Calls],
+    subjects: Subjects,
+    drivers: Sequence[Driver],
+    window: tuple[int, int],
+    tick: Tick,
 ) -> tuple[Ints, Ints]:
     """(calls, minute of the last ones) per subject."""
     last_minute, last_row, invocations = (np.full(len(subjects), start, np.int64) for start in (-1, 0, 0))
     activity = np.zeros((BATCH_ROWS, 4), np.int64)
-    for calls in read_calls(trace, window):
+    for calls in batches:
         n, row = minute.find_activity(
             columns_of(calls), subjects.of_function, last_minute, last_row, invocations, activity
         )
@@ -90,12 +101,17 @@ def _feed_minutes(
 
 
 def _feed_events(
-    trace: Trace, subjects: Subjects, drivers: Sequence[Driver], window: tuple[int, int], tick: Tick
+    trace: Trace,
+    batches: Iterable[Calls],
+    subjects: Subjects,
+    drivers: Sequence[Driver],
+    window: tuple[int, int],
+    tick: Tick,
 ) -> tuple[Ints, Ints]:
     """The same, call by call. Calls of functions that share a pod are put in order of time, SLICE of them at once."""
     invocations = np.zeros(len(subjects), np.int64)
     single = np.zeros((events.SLICE, 3), np.int64)
-    for calls in read_calls(trace, window, with_duration=True):
+    for calls in batches:
         row = done = 0
         while row < len(calls.start_us):
             n, row, done = events.spread_calls(

@@ -30,9 +30,21 @@ class Calls:
     duration_us: Ints
 
 
-def recorded_us(trace: Trace) -> tuple[int, int]:
-    """When the first window of calls begins and the last ends, from the files' statistics; InputError without calls."""
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """start_us, end_us: when the first window of calls begins and the last ends. is_mixed: calls stand there one by one
+    and counted by window too. The windows cover the whole recording then, and the single calls are among them.
+    """
+
+    start_us: int
+    end_us: int
+    is_mixed: bool
+
+
+def find_recording(trace: Trace) -> Recording:
+    """What the statistics of the files say of the calls; InputError without calls."""
     low, high, files = 2**62, -1, trace.files("invocations")
+    shortest, widest = 2**62, 0
     for file in files:
         found = pq.ParquetFile(file)
         schema = found.schema_arrow
@@ -42,22 +54,23 @@ def recorded_us(trace: Trace) -> tuple[int, int]:
             starts, windows = meta.column(start).statistics, meta.column(window).statistics
             if starts is None or windows is None or not starts.has_min_max or not windows.has_min_max:
                 columns = found.read_row_group(group, columns=["start_us", "window_us"])
-                first, last, longest = (
-                    pc.min(columns[0]).as_py(), pc.max(columns[0]).as_py(), pc.max(columns[1]).as_py()
-                )  # fmt: skip
+                first, last = pc.min(columns[0]).as_py(), pc.max(columns[0]).as_py()
+                least, longest = pc.min(columns[1]).as_py(), pc.max(columns[1]).as_py()
             else:
-                first, last, longest = starts.min, starts.max, windows.max
+                first, last, least, longest = starts.min, starts.max, windows.min, windows.max
             if first is not None:
                 low, high = min(low, first), max(high, last + max(longest, 1))
+                shortest, widest = min(shortest, least), max(widest, longest)
     if high < 0:
         raise InputError(f"{trace.folder} has no invocations: a serverless replay needs functions and invocations")
     if trace.meta.time_range_us is not None:
         low, high = min(low, trace.meta.time_range_us[0]), max(high, trace.meta.time_range_us[1])
-    return low, high
+    return Recording(low, high, shortest == 0 < widest)
 
 
-def read_calls(trace: Trace, window_us: tuple[int, int], with_duration: bool = False) -> Iterator[Calls]:
-    """Batches of the calls that begin in [from, to)."""
+def read_calls(trace: Trace, window_us: tuple[int, int], *, with_duration: bool = False) -> Iterator[Calls]:
+    """Batches of the calls that begin in [from, to), of a mixed recording the windows only."""
+    only_windows = find_recording(trace).is_mixed
     names = ["start_us", "window_us", "function", "count"] + (["duration_us"] if with_duration else [])
     low, high = window_us
     for file in trace.files("invocations"):
@@ -66,11 +79,13 @@ def read_calls(trace: Trace, window_us: tuple[int, int], with_duration: bool = F
             if not len(start) or start[0] >= high or start[-1] < low:
                 continue
             rows = slice(*np.searchsorted(start, [low, high]))
-            duration = _numbers(batch, "duration_us") if with_duration else np.zeros(0, np.int64)
-            yield Calls(
-                start[rows], _numbers(batch, "window_us")[rows], _numbers(batch, "function")[rows],
-                _numbers(batch, "count")[rows], duration[rows],
-            )  # fmt: skip
+            columns = [_numbers(batch, name)[rows] for name in names]
+            if only_windows and not columns[1].all():
+                columns = [column[columns[1] > 0] for column in columns]
+            if len(columns[0]):
+                start_us, windows_us, function, count = columns[:4]
+                duration_us = columns[4] if with_duration else np.zeros(0, np.int64)
+                yield Calls(start_us, windows_us, function, count, duration_us)
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[Any]:

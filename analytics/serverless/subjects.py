@@ -131,15 +131,17 @@ def _cold_start(
     longest = [np.nan if value is None else value for value in columns["max_duration_us"]]
     mean = [np.nan if value is None else value for value in columns["duration_us"]]
     cold = np.maximum(np.array(longest, np.float64) - np.array(mean, np.float64), 0.0)
-    if estimated := int((~np.isnan(cold)).sum()):
-        notes.append(f"cold start of {estimated:,} functions estimated: longest less mean execution, as FaasCache does")
+    is_estimated = ~np.isnan(cold)
     if trace.has("cold_starts"):
         measured = _measured(trace, options)
         known = np.isin(function, measured[0])
         cold[known] = measured[1][np.searchsorted(measured[0], function[known])]
+        is_estimated &= ~known
         notes.append(f"cold start of {known.sum():,} functions measured: mean of their rows in cold_starts")
     elif set(options.speed_ups) & set(COMPONENTS):
         raise InputError("the trace has no table cold_starts, so its components are not known: speed up total instead")
+    if estimated := int(is_estimated.sum()):
+        notes.append(f"cold start of {estimated:,} functions estimated: longest less mean execution, as FaasCache does")
     if unknown := int(np.isnan(cold).sum()):
         cold[np.isnan(cold)] = options.cold_start_us
         notes.append(

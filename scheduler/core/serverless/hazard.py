@@ -21,7 +21,6 @@ from scheduler.core.compiled import compiled
 from scheduler.core.serverless.histogram import BINS, INSIDE, OUTSIDE, WIDTH, count_idle
 from scheduler.core.serverless.policy import (
     COLD_US,
-    MAX_WINDOWS,
     MEMORY_GIB,
     MINUTE_US,
     Parameter,
@@ -50,22 +49,26 @@ def decide(
         return 0
     needed = price / (worth + price)  # chance * worth > (1 - chance) * price
     strength, weight = settings[STRENGTH], settings[STRENGTH] * settings[PRIOR]
+    shift = settings[SHIFT]
     left = float(state[subject, INSIDE] + state[subject, OUTSIDE]) + strength
     reach_us = horizon_us + max(int(facts[subject, COLD_US]), MINUTE_US)  # what is ready then may be loading before
     reach, n = reach_us // MINUTE_US + 1, 0
     for minute in range(min(BINS, reach)):
         here = float(state[subject, minute])
-        if here + weight / (minute + settings[SHIFT]) > needed * left:
+        # (here + weight / (minute + shift)) / left > needed, without the divisions
+        if (here - needed * left) * (minute + shift) + weight > 0.0:
             n = _keep(windows, n, minute, minute + 1)
+        elif n == windows.shape[0]:
+            return n
         left -= here
     minute = BINS
     while minute < reach:
         upto, here = _next_long(state, subject, minute)
         # Between known lengths the prior alone decides, which falls: until it is too small.
-        enough = int(min(weight / max(needed * left, 1e-12) - settings[SHIFT], float(reach))) + 1
+        enough = int(min(weight / max(needed * left, 1e-12) - shift, float(reach))) + 1
         if enough > minute:
             n = _keep(windows, n, minute, min(enough, upto))
-        if upto < reach and here + weight / (upto + settings[SHIFT]) > needed * left:
+        if upto < reach and (here - needed * left) * (upto + shift) + weight > 0.0:
             n = _keep(windows, n, upto, upto + 1)
         left -= here
         minute = upto + 1
@@ -94,7 +97,7 @@ def _keep(windows: NDArray[int64], n: int, first: int, last: int) -> int:
         return n
     if n > 0 and windows[n - 1, 1] == first * MINUTE_US:
         windows[n - 1, 1] = last * MINUTE_US
-    elif n < MAX_WINDOWS:
+    elif n < windows.shape[0]:
         windows[n, 0], windows[n, 1] = first * MINUTE_US, last * MINUTE_US
         n += 1
     return n
@@ -128,5 +131,5 @@ POLICY = ServerlessPolicy(
     decide,
     learn,
     state_width=LONG + KEPT,
-    sweep=Sweep("price", 0.1, 10_000.0),
+    sweep=Sweep("price", 0.001, 10_000.0),
 )

@@ -31,7 +31,7 @@ DECIDE_SIGNATURE: Final = "int64(float64[::1], float64[:, ::1], int64[:, ::1], i
 
 settings: (P,) the policy's parameters in order. facts: (S, F), columns TRIGGER, MEMORY_GIB, COLD_US. state: (S, W), a
 row per subject. since_us: when the idle time began. windows: (n, 2) to write
-[first, last) idle microseconds into, ascending and apart.
+[first, last) idle microseconds into, ascending and apart; a policy that has more names the first n.
 """
 
 LEARN_SIGNATURE: Final = "void(float64[::1], float64[:, ::1], int64[:, ::1], int64, int64, int64)"

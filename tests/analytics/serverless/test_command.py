@@ -164,3 +164,14 @@ def test_calls_of_one_pod_overlap_up_to_its_concurrency(tmp_path: Path) -> None:
 def test_what_needs_minutes_says_so_at_event_grain(tiny: Path, policy: str) -> None:
     with pytest.raises(InputError, match="--grain minute"):
         run("replay", tiny, "--grain", "event", "--policy", policy)
+
+
+def test_single_calls_that_windows_count_too_are_left_out(tmp_path: Path) -> None:
+    calls = [
+        {"start_us": MINUTE_US + second * 1_000_000, "window_us": window, "function": 0, "count": count}
+        for second, window, count in ((0, MINUTE_US, 2), (5, 0, 1), (9, 0, 1))
+    ]
+    trace = write_trace(tmp_path / "trace", [{"function": 0, "name": "f"}], calls)
+    found = run("replay", trace, "--json")
+    assert found["invocations"] == 2
+    assert "single calls are left out: they are among the calls per window" in found["notes"]
