@@ -15,11 +15,14 @@ def auction(
         "or job_events of Google 2011 as published (a folder or parts): the instance of MOHAF's paper."
     ),
     mechanism: str = typer.Option(
-        "exact", "--mechanism", help="exact, mohaf, greedy, first-price, random, drf, kube-default."
+        "exact", "--mechanism",
+        help="exact, posted (prices on the door), mohaf, greedy, first-price, random, drf, kube-default.",
     ),
     per_node: str = typer.Option("many", "--per-node", help="one request a node, or as many as fit."),
     charge: str = typer.Option(
-        "price", "--charge", help="exact: winners pay the price they meet, or tenants pay clarke: the harm they do."
+        "price", "--charge",
+        help="exact: winners pay the price they meet, or tenants pay clarke: the harm they do. With one request a node "
+        "that takes less than the round itself, where nodes are shared one more solve for each tenant that wins.",
     ),
     at: str | None = typer.Option(None, "--at", help="A trace: the instant, as in 12h."),
     listed: int = typer.Option(32, "--listed", min=1, help="A trace: machines that a task bids for at most."),
@@ -30,7 +33,7 @@ def auction(
         "demand", "--towards", help="The frontier's other aim: demand (units of room count alike), or tenants."
     ),
     plot: Path | None = typer.Option(None, "--plot", help="The frontier as SVG."),
-    explain: str | None = typer.Option(None, "--explain", help="Why this request won or lost."),
+    explain: str | None = typer.Option(None, "--explain", help="exact: why this request won or lost."),
     utility: str = typer.Option(
         "paper", "--utility", help="paper (.4/.3/.1/.2, normalised) or as-run (.3/.3/.2/.2).",
         rich_help_panel=_PUBLISHED,

@@ -55,7 +55,10 @@ def hold_auction(options: AuctionOptions) -> Answer:
     )  # fmt: skip
     row = None if options.explain is None else row_of("request", made.market.requests, options.explain)
     if row is not None and options.mechanism != "exact":
-        raise InputError(f"--explain {options.explain}: {options.mechanism} has no prices to explain by; exact has")
+        raise InputError(
+            f"--explain {options.explain}: --mechanism {options.mechanism} has no prices that say which bid wins; "
+            "leave it out, or use exact"
+        )
     result = run(made, asked)
     reference = result if result.outcome is not None else run(made, Asked("exact", options.seed, options.effort))
     assert reference.outcome is not None

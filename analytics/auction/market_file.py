@@ -164,4 +164,3 @@ class _Reading:
 
     def _refuse(self, rule: str) -> None:
         raise InputError(f"{self.path}: {rule}")
-

@@ -12,10 +12,12 @@ from analytics.auction.rounds import Round
 from analytics.errors import InputError
 from scheduler.core.auction.alike import bound_by_summed_room, prices_by_summed_room
 from scheduler.core.auction.baselines import drf, first_price, kube_default, priority_greedy, random_order
-from scheduler.core.auction.charges import clarke
+from scheduler.core.auction.charges import Charges
+from scheduler.core.auction.exchange import charge_tenants
 from scheduler.core.auction.fairness import per_tenant
 from scheduler.core.auction.market import Floats, Market, Outcome, bid_of
 from scheduler.core.auction.mohaf import MohafRules, mohaf
+from scheduler.core.auction.posted import Posted, post_prices
 from scheduler.core.auction.scores import Scores, score
 from scheduler.core.auction.solve import solve_market
 from scheduler.core.auction.terms import Award, offer_won
@@ -29,7 +31,8 @@ CLOSED = 1e-9  # of the bound: a gap as large as the rounding of a sum is none
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What to run. clusters: of machines, for mohaf; 0 for none. charge: what winners of `exact` pay, the prices they
-    meet (price) or their tenants' Clarke charges (clarke). effort: of the search where nodes are shared."""
+    meet (price) or their tenants' Clarke charges (clarke). effort: of the search where nodes are shared. `posted` sells
+    to whoever comes, at prices that `exact` found and that rose until hardly anybody who wants room is turned away."""
 
     mechanism: str = "exact"
     seed: int = 0
@@ -52,7 +55,9 @@ class Asked:
 class Result:
     """One mechanism's answer. paid: (J,) by requests; of Clarke charges a tenant's is split by its winning bids.
 
-    price: (N,) for a node of size 1, or for the node itself. unit_price: (N, R). charge: (T,). outcome: of `exact`.
+    price: (N,) for a node of size 1, or for the node itself. unit_price: (N, R). charge: (T,). outcome: of the round as
+    `exact` solves it, where the mechanism does. clarke, charges_cpu_s: where tenants are charged so, and what that took
+    beside `cpu_s`. over_demand: of posted prices, the share of those who want room that finds none.
     """
 
     asked: Asked
@@ -64,6 +69,9 @@ class Result:
     scores: Scores
     cpu_s: float
     outcome: Outcome | None = None
+    clarke: Charges | None = None
+    charges_cpu_s: float = 0.0
+    over_demand: float | None = None
 
 
 def solve(market: Market, seed: int, effort: float) -> Outcome:
@@ -76,11 +84,15 @@ def solve(market: Market, seed: int, effort: float) -> Outcome:
         return solve_market(market, seed=seed, effort=effort)
     price, most = prices_by_summed_room(market)
     start = None if market.exclusive else _start_at(market, price)
-    listed = replace(market, unlisted=np.zeros_like(market.unlisted))
-    outcome = solve_market(listed, seed=seed, effort=effort, start=start)
+    outcome = solve_market(listed_only(market), seed=seed, effort=effort, start=start)
     bound = max(most, outcome.welfare)
     is_closed = bound - outcome.welfare <= CLOSED * bound
     return replace(outcome, bound=bound, verdict="optimal" if is_closed else "feasible")
+
+
+def listed_only(market: Market) -> Market:
+    """The round in which nobody would bid for a node that it does not list."""
+    return replace(market, unlisted=np.zeros_like(market.unlisted))
 
 
 def _start_at(market: Market, price: Floats) -> Outcome:
@@ -97,10 +109,11 @@ def run(made: Round, asked: Asked) -> Result:
     """Run one mechanism on a round; its CPU seconds leave out compiling."""
     _warm_up(made.market, asked)
     began = time.process_time()
-    if asked.mechanism == "exact":
+    if asked.mechanism in SOLVED:
         outcome = solve(made.market, asked.seed, asked.effort)
+        sold = post_prices(listed_only(made.market), outcome, rounds=0) if asked.mechanism == "posted" else outcome
         cpu_s = time.process_time() - began
-        return _of_outcome(made, asked, outcome, cpu_s)
+        return _at_prices(made, asked, sold, outcome, cpu_s)
     award = RULES[asked.mechanism](made, asked)
     cpu_s = time.process_time() - began
     return Result(
@@ -115,22 +128,46 @@ def run(made: Round, asked: Asked) -> Result:
     )
 
 
-def _of_outcome(made: Round, asked: Asked, outcome: Outcome, cpu_s: float) -> Result:
-    market = made.market
-    if asked.charge == "clarke":
-        charge = clarke(market, outcome, lambda one: solve(one, asked.seed, asked.effort)).charge
-        bids = bid_of(market, outcome.at)
-        won = per_tenant(market, bids)
-        paid = bids * np.divide(charge, won, out=np.zeros_like(charge), where=won > 0)[market.tenant]
-    else:
-        rows = offer_won(market, outcome.at)
-        request, node = market.offer_request()[rows], market.node[rows]
-        met = outcome.node_price[node] + (market.demand[request] * outcome.unit_price[node]).sum(axis=1)
-        paid = np.zeros(len(market.requests))
-        paid[request] = np.minimum(met, market.value[rows])  # the gap may leave a price a little above the bid
-        charge = per_tenant(market, paid)
-    scores = score(market, outcome.at, made.scale)
-    return Result(asked, outcome.at, paid, charge, outcome.node_price, outcome.unit_price, scores, cpu_s, outcome)
+def _at_prices(made: Round, asked: Asked, sold: Outcome | Posted, outcome: Outcome, cpu_s: float) -> Result:
+    """Winners pay the price they meet, or their tenants the harm they do."""
+    market, began = made.market, time.process_time()
+    charges = _charge(market, outcome, asked) if asked.charge == "clarke" else None
+    paid = _met(market, sold) if charges is None else _shared_out(market, outcome.at, charges)
+    return Result(
+        asked,
+        sold.at,
+        paid,
+        per_tenant(market, paid),
+        sold.node_price,
+        sold.unit_price,
+        score(market, sold.at, made.scale),
+        cpu_s,
+        outcome,
+        charges,
+        time.process_time() - began,
+        sold.over_demand if isinstance(sold, Posted) else None,
+    )
+
+
+def _charge(market: Market, outcome: Outcome, asked: Asked) -> Charges:
+    """Clarke charges for the nodes that requests list."""
+    return charge_tenants(listed_only(market), outcome, lambda one: solve(one, asked.seed, asked.effort))
+
+
+def _shared_out(market: Market, at: Codes, charges: Charges) -> Floats:
+    """(J,) each tenant's charge, split by the bids that won."""
+    share = np.divide(charges.charge, charges.won, out=np.zeros_like(charges.won), where=charges.won > 0)
+    return np.asarray(bid_of(market, at) * share[market.tenant])
+
+
+def _met(market: Market, sold: Outcome | Posted) -> Floats:
+    """(J,) the price that every winner met; a gap may leave one a little above its bid, which it pays then."""
+    rows = offer_won(market, sold.at)
+    request, node = market.offer_request()[rows], market.node[rows]
+    met = sold.node_price[node] + (market.demand[request] * sold.unit_price[node]).sum(axis=1)
+    paid = np.zeros(len(market.requests))
+    paid[request] = np.minimum(met, market.value[rows])
+    return paid
 
 
 def _mohaf(made: Round, asked: Asked) -> Award:
@@ -146,7 +183,8 @@ RULES: Mapping[str, Callable[[Round, Asked], Award]] = {
     "drf": lambda made, _: drf(made.market, made.terms),
     "kube-default": lambda made, _: kube_default(made.market, made.terms),
 }
-MECHANISMS = ("exact", *RULES)
+SOLVED = ("exact", "posted")
+MECHANISMS = (*SOLVED, *RULES)
 
 
 def _warm_up(market: Market, asked: Asked) -> None:
@@ -164,8 +202,12 @@ def _warm_up(market: Market, asked: Asked) -> None:
         gang=np.full(few, -1, np.int32),
         unlisted=market.unlisted[:few],
     )
-    if asked.mechanism == "exact":
-        solve(small, asked.seed, asked.effort)
+    if asked.mechanism in SOLVED:
+        outcome = solve(small, asked.seed, asked.effort)
+        if asked.mechanism == "posted":
+            post_prices(small, outcome, rounds=0)
+        if asked.charge == "clarke":
+            _charge(small, outcome, asked)
     else:
         take_in_order(small, np.arange(offers))
 

@@ -36,6 +36,11 @@ def find_parts(folder: Path) -> list[Path]:
 
 def read_paper_instance(parts: Sequence[Path], seed: int = SEED) -> PaperInstance:
     """The published instance of these parts of job_events, in this order. Raises InputError with file and row."""
+    return draw_instance(*read_jobs(parts), seed)
+
+
+def read_jobs(parts: Sequence[Path]) -> tuple[list[int], list[str]]:
+    """(scheduling class, user) of the requests in these parts, in this order. Raises InputError with file and row."""
     classes: list[int] = []
     users: list[str] = []
     for part in parts:
@@ -47,7 +52,7 @@ def read_paper_instance(parts: Sequence[Path], seed: int = SEED) -> PaperInstanc
     if len(classes) < CLASSES:
         where = ", ".join(map(str, parts))
         raise InputError(f"{where}: {len(classes)} SUBMIT rows are no instance, it takes {CLASSES} or more")
-    return draw_instance(classes, users, seed)
+    return classes, users
 
 
 def _submits(path: Path) -> Iterator[tuple[int, str]]:

@@ -14,6 +14,7 @@ from analytics.auction.rounds import Round
 from analytics.report import number, print_table
 from scheduler.core.auction.explain import Explanation
 from scheduler.core.auction.market import UNPLACED, Market, bid_of
+from scheduler.core.auction.scores import dominant_shares
 
 MOST_SHOWN = 10
 
@@ -77,8 +78,14 @@ def to_report(answer: Answer) -> dict[str, Any]:
             for j in np.flatnonzero(result.at != UNPLACED).tolist()
         ],
         "charges": dict(zip(market.tenants, result.charge.tolist(), strict=True)),
+        "dominant_shares": dict(zip(market.tenants, dominant_shares(market, result.at).tolist(), strict=True)),
         "prices": _prices(market, result),
     }  # fmt: skip
+    if result.clarke is not None:
+        found["charges_slack"] = dict(zip(market.tenants, result.clarke.slack.tolist(), strict=True))
+        found["charges_cpu_s"] = result.charges_cpu_s
+    if result.over_demand is not None:
+        found["over_demand"] = result.over_demand
     if answer.frontier:
         found["frontier"] = {"towards": answer.towards, "points": [point.as_dict() for point in answer.frontier]}
     if answer.explained is not None:
@@ -117,7 +124,9 @@ def print_answer(answer: Answer) -> None:
         ("revenue", f"{report['revenue']:.2f}"),
         ("Jain over requests, tenants", f"{report['jain_requests']:.3f}, {report['jain_tenants']:.3f}"),
         ("least served tenant", f"{report['least_tenant']:.3f}"),
+        *((("unserved of those who want room", f"{report['over_demand']:.4f}"),) if "over_demand" in report else ()),
         ("CPU s", f"{report['cpu_s']:.2f}"),
+        *((("CPU s of the charges", f"{report['charges_cpu_s']:.2f}"),) if "charges_cpu_s" in report else ()),
     ]
     print_table("", ["", ""], [[name, str(value)] for name, value in shown])
     _print_top(
@@ -127,8 +136,7 @@ def print_answer(answer: Answer) -> None:
             for one in sorted(report["allocation"], key=lambda one: (-one["bid"], one["request"]))
         ],
     )  # fmt: skip
-    charges = sorted(report["charges"].items(), key=lambda item: (-item[1], item[0]))
-    _print_top("charges", ["tenant", "pays"], [[name, number(paid)] for name, paid in charges if paid])
+    _print_tenants(report)
     prices = sorted(report["prices"].items(), key=lambda item: (-sum(item[1].values()), item[0]))
     _print_top(
         "prices", ["node", "price"],
@@ -138,6 +146,18 @@ def print_answer(answer: Answer) -> None:
         print_frontier(answer.frontier, answer.towards)
     if answer.explained is not None:
         print(answer.explained.text)
+
+
+def _print_tenants(report: dict[str, Any]) -> None:
+    """What tenants pay, by how much that may be too little where it is not proved, and what they hold."""
+    slack, held = report.get("charges_slack", {}), report["dominant_shares"]
+    columns = ["tenant", "pays", *(["may owe up to"] if any(slack.values()) else []), "dominant share"]
+    rows = []
+    for name, paid in sorted(report["charges"].items(), key=lambda item: (-item[1], item[0])):
+        more = [number(paid + slack[name])] if any(slack.values()) else []
+        if paid or held[name]:
+            rows.append([name, number(paid), *more, f"{held[name]:.4f}"])
+    _print_top("tenants, highest charge first", columns, rows)
 
 
 def print_frontier(points: Sequence[Point], towards: str) -> None:

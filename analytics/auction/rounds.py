@@ -121,4 +121,3 @@ def _json_text(path: Path) -> str | None:
     except UnicodeError:
         return None
     return text if text.lstrip()[:1] in ("{", "[") else None
-

@@ -23,6 +23,7 @@ from scheduler.core.auction.mohaf import AS_RUN_FACTOR, MohafRules, mohaf
 from scheduler.core.auction.paper_instance import UTILITIES, PaperInstance, market_of, paper_terms, utility
 from scheduler.core.auction.posted import post_prices, serve
 from scheduler.core.auction.solve import solve_market
+from scheduler.core.columns import Codes
 from tests.benchmarks.harness import REAL, Report
 
 LIES = 1000
@@ -85,9 +86,8 @@ def lies_of_requests(report: Report, instance: PaperInstance, budgets: Market) -
     rng = np.random.default_rng(SEED)
     truth = market_of(instance, PAPER, exclusive=True)
     award = mohaf(truth, paper_terms(instance, truth), MohafRules())
-    threshold = np.full(len(truth.nodes), -np.inf)
     won = award.at != UNPLACED
-    threshold[award.at[won]] = bid_of(truth, award.at)[won]
+    threshold = winning_bids(truth, award.at)
     out = np.flatnonzero(~won & (np.diff(truth.first) > 0))
     losers = rng.choice(out, LOSERS, replace=False).tolist()
     for kind in KINDS:
@@ -101,20 +101,33 @@ def lies_of_requests(report: Report, instance: PaperInstance, budgets: Market) -
         add(report, f"Clarke charges, {kind}", LOSERS, [gain for gain in found if gain > NOTHING_GAINED])
 
 
+def winning_bids(market: Market, at: Codes) -> Floats:
+    """(N,) the bid that won each node, -inf where nobody did."""
+    threshold = np.full(len(market.nodes), -np.inf)
+    threshold[at[at != UNPLACED]] = bid_of(market, at)[at != UNPLACED]
+    return threshold
+
+
 def published_gain(instance: PaperInstance, threshold: Floats, j: int, said: PaperInstance) -> float | None:
-    """What the published rule leaves a loser after its lie, None if it loses again.
+    """What the published rule leaves a loser after its lie, None if it loses again."""
+    won = published_win(threshold, j, said)
+    return None if won is None else float(instance.budget[j] - won[1])
+
+
+def published_win(threshold: Floats, j: int, said: PaperInstance) -> tuple[int, float] | None:
+    """Which machine a loser wins with a lie, and what it pays; None if it loses again. threshold: (N,) winning bids.
 
     The greedy takes bids in descending order, so up to the liar's first win all goes as without it: it wins the machine
     where its bid is highest among those where it exceeds the bid that won there.
     """
     alone = of_request(said, j)
     values = utility(alone, PAPER)[0]
-    wins = (values > threshold) & (alone.demand[0] <= instance.room)
+    wins = (values > threshold) & (alone.demand[0] <= said.room)
     if not wins.any():
         return None
     n = int(np.where(wins, values, -np.inf).argmax())
-    price = AS_RUN_FACTOR * instance.cost[n] * float(alone.size[0]) * (0.8 + 0.4 * values[n])
-    return float(instance.budget[j] - min(price, alone.budget[0]))
+    price = AS_RUN_FACTOR * said.cost[n] * float(alone.size[0]) * (0.8 + 0.4 * values[n])
+    return n, float(min(price, alone.budget[0]))
 
 
 def of_request(instance: PaperInstance, j: int) -> PaperInstance:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduler.core.auction.fairness import jain, minimum_share, per_tenant
-from scheduler.core.auction.market import UNPLACED, Market, bid_of
+from scheduler.core.auction.fairness import dominant_share, jain, minimum_share, per_tenant
+from scheduler.core.auction.market import UNPLACED, Floats, Market, bid_of
 from scheduler.core.columns import Codes
 
 
@@ -50,3 +50,11 @@ def score(market: Market, at: Codes, scale: float = 1.0) -> Scores:
         jain_tenants=jain(per_tenant(market, won)[bidders] / requests[bidders]),
         least_tenant=minimum_share(per_tenant(market, is_placed.astype(np.int64)), requests),
     )
+
+
+def dominant_shares(market: Market, at: Codes) -> Floats:
+    """(T,) the share of the room for sale that each tenant won, of the resource of which it won most."""
+    used = np.zeros((len(market.tenants), len(market.resources)), np.int64)
+    placed = at != UNPLACED
+    np.add.at(used, market.tenant[placed], market.demand[placed])
+    return dominant_share(used, market.room.sum(axis=0))

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import stowage
-from analytics.auction.mechanisms import MECHANISMS
+from analytics.auction.mechanisms import MECHANISMS, solve
+from analytics.auction.rounds import read_round
 from analytics.errors import InputError
+from scheduler.core.auction.charges import clarke
 from scheduler.core.errors import StowageInputError
 from tests.analytics.auction.files import a_cluster, a_market_file, a_node, a_pod, auction, job_events, table
 from tests.analytics.small_traces import SmallTrace, ran
@@ -151,8 +153,57 @@ def test_published_options_change_what_they_say(tmp_path):
 
 def test_the_tables_say_who_won_and_how_sure_that_is(tmp_path):
     text = table(a_market_file(tmp_path), "--frontier", "2")
-    for words in ("winners, highest bid first", "r1", "charges", "prices", "bound, gap", "frontier towards demand"):
+    for words in ("winners, highest", "r1", "tenants, highest", "prices", "bound, gap", "frontier towards demand"):
         assert words in text
+
+
+def test_posted_prices_turn_nobody_away_and_say_how_many_they_would(tmp_path):
+    """Three want the room of two: the price rises until one of them does not mind, and the others pay it."""
+    one = {"tenant": "t", "demand": {"cpu": 1}}
+    path = a_market_file(
+        tmp_path,
+        nodes=[{"name": "n", "room": {"cpu": 2}}],
+        requests=[{"name": f"r{bid}", "bid": bid, **one} for bid in (1, 2, 3)],
+    )
+    found = auction(path, "--mechanism", "posted")
+    assert found["over_demand"] == 0.0
+    assert {one["request"] for one in found["allocation"]} == {"r2", "r3"}
+    paid = {one["pays"] for one in found["allocation"]}
+    assert len(paid) == 1
+    assert 1 <= paid.pop() <= 2
+    assert "unserved of those who want room" in table(path, "--mechanism", "posted")
+
+
+def test_clarke_charges_are_the_same_by_exchanges_and_by_solving_without_each_tenant(tmp_path):
+    folder = tmp_path / "job_events"
+    job_events(folder, *[n % 3 for n in range(48)])
+    made = read_round([folder], utility="paper", exclusive=True)
+    outcome = solve(made.market, 0, 1.0)
+    slow = clarke(made.market, outcome, lambda one: solve(one, 0, 1.0))
+    found = auction(folder, "--per-node", "one", "--charge", "clarke")
+    assert list(found["charges"].values()) == pytest.approx(slow.charge.tolist(), abs=1e-6)
+    assert sum(one["pays"] for one in found["allocation"]) == pytest.approx(slow.charge.sum(), abs=1e-6)
+    assert max(found["charges_slack"].values()) == 0.0
+
+
+def test_a_charge_that_is_not_proved_says_how_much_may_be_owed(tmp_path):
+    folder = tmp_path / "job_events"
+    job_events(folder, *[n % 4 for n in range(120)])
+    words = (folder, "--charge", "clarke", "--effort", "0")
+    found = auction(*words)
+    assert set(found["charges_slack"]) == set(found["charges"])
+    assert (max(found["charges_slack"].values()) > 0) == ("may owe up to" in table(*words))
+
+
+def test_what_each_tenant_holds_is_its_dominant_share(tmp_path):
+    nodes = [{"name": "n1", "room": {"cpu": 6, "gpu": 2}}, {"name": "n2", "room": {"cpu": 2, "gpu": 2}}]
+    requests = [
+        {"name": "r1", "tenant": "red", "demand": {"cpu": 2, "gpu": 2}, "bid": 9.0},
+        {"name": "r2", "tenant": "blue", "demand": {"cpu": 4}, "bid": 1.0},
+        {"name": "r3", "tenant": "none", "demand": {"gpu": 3}, "bid": 9.0},
+    ]
+    found = auction(a_market_file(tmp_path, nodes=nodes, requests=requests))
+    assert found["dominant_shares"] == {"red": 0.5, "blue": 0.5, "none": 0.0}
 
 
 def test_same_seed_same_answer(tmp_path):
@@ -176,8 +227,8 @@ def test_a_loser_is_told_who_outbid_it_and_what_would_have_won(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mechanism", "drf", "--explain", "r1"], "drf has no prices to explain by"),
-        (["--mechanism", "vcg"], "--mechanism vcg: choose exact, mohaf"),
+        (["--mechanism", "drf", "--explain", "r1"], "drf has no prices that say which bid wins"),
+        (["--mechanism", "vcg"], "--mechanism vcg: choose exact, posted, mohaf"),
         (["--per-node", "two"], "choose one or many"),
         (["--utility", "mine"], "choose paper or as-run"),
         (["--charge", "all"], "choose price or clarke"),
