@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analytics.auction.market_file import MOST_MONEY
 from analytics.errors import InputError
 from scheduler.core.auction.from_snapshot import IN_BYTES, MIB, rate_of
 from scheduler.core.auction.market import Market
@@ -97,8 +98,9 @@ def _bid(path: Path, pod: Pod, size: float) -> float:
         bid = float(text)
     except ValueError:
         bid = math.nan
-    if not (math.isfinite(bid) and bid >= 0):
-        raise InputError(f"{path}: pod {pod.key} is annotated {BID}: {text!r}; a bid is a finite number, at least 0")
+    if not 0 <= bid <= MOST_MONEY:
+        rule = f"a bid is a number from 0 to {MOST_MONEY:g}"
+        raise InputError(f"{path}: pod {pod.key} is annotated {BID}: {text!r}; {rule}")
     return bid
 
 

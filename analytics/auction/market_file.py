@@ -10,14 +10,14 @@
       ]
     }
 
-Amounts are whole numbers in any unit. `bid` is for every node that can hold the request, `bids` for those named; one of
-the two. A budget caps every bid; 0 means that the request takes only what costs nothing. `cost` (default 1), `priority`
-(default 0) are for the rules that know them. `tenants` may be left out; where it stands, no other tenant may bid.
+Names are printable, amounts whole numbers in any unit, money is at most 10^15. `bid` is for every node that can hold
+the request, `bids` for those named; one of the two. A budget caps every bid; a bid of 0 pays nothing, and takes what
+is left over only from rules that give it away: `exact` leaves it out, as it adds nothing. `cost` (default 1),
+`priority` (default 0) are for the rules that know them. `tenants` may be left out; where it stands, no other may bid.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import replace
@@ -32,6 +32,7 @@ from scheduler.core.auction.market import Market
 from scheduler.core.auction.terms import Terms, terms_of
 
 KIND = "StowageMarket"
+MOST_MONEY = 1e15  # above it a sum of bids has no cents, and one of very large bids no end
 
 
 class NodeEntry(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,13 +66,17 @@ class MarketEntry(msgspec.Struct, forbid_unknown_fields=True):
     tenants: list[str] | None = None
 
 
-def read_market(path: Path, text: str, *, exclusive: bool) -> tuple[Market, Terms]:
-    """The round in this text and its terms. Raises InputError naming the file, the object and the rule."""
+def read_market(path: Path, content: Any, *, exclusive: bool) -> tuple[Market, Terms, list[str]]:
+    """The round in this JSON object, its terms, and what the reader should know.
+
+    Raises InputError naming the file, the object and the rule.
+    """
     try:
-        entry = msgspec.convert(json.loads(text), MarketEntry)
-    except (ValueError, msgspec.ValidationError) as error:
+        entry = msgspec.convert(content, MarketEntry)
+    except msgspec.ValidationError as error:
         raise InputError(f"{path}: {error}") from error
-    return _Reading(path, entry).build(exclusive)
+    reading = _Reading(path, entry)
+    return *reading.build(exclusive), reading.notes()
 
 
 class _Reading:
@@ -85,7 +90,8 @@ class _Reading:
         self.resources = tuple(sorted(named | {name for one in self.requests for name in one.demand}))
         self.tenants = tuple(sorted(set(entry.tenants or ()) | {one.tenant for one in self.requests}))
         for what, names in (("node", self.nodes), ("request", self.requests)):
-            self._check_unique(what, [one.name for one in names])
+            self._check_names(what, [one.name for one in names])
+        self._check_names("tenant", list(self.tenants))
         for node in self.nodes:
             self._check_amounts(f"node {node.name!r}", node.room)
             self._check_money(f"the cost of node {node.name!r}", node.cost)
@@ -117,11 +123,23 @@ class _Reading:
         terms = terms_of(market, np.array([one.priority for one in self.requests], np.int64))
         return market, replace(terms, cost=np.array([node.cost for node in self.nodes], np.float64))
 
+    def notes(self) -> list[str]:
+        """Resources that somebody asks for and no node has: a wrong name looks like that."""
+        sold = {name for node in self.nodes for name in node.room}
+        found = []
+        for name in self.resources:
+            asking = sum(bool(one.demand.get(name)) for one in self.requests)
+            if asking and name not in sold:
+                found.append(f"no node has {name!r}: the requests that ask for it, {asking}, cannot win")
+        return found
+
     def _offers(self, one: RequestEntry, demand: Any, room: Any) -> dict[int, float]:
         """Row of the node -> bid, at most the budget."""
         limit = math.inf if one.budget is None else one.budget
         if one.bids is None:
-            return {n: min(one.bid or 0.0, limit) for n in np.flatnonzero((demand <= room).all(axis=1)).tolist()}
+            holds = (demand <= room).all(axis=1)
+            # One that nothing can hold bids in vain everywhere, so that an explanation can say what it lacks.
+            return {n: min(one.bid or 0.0, limit) for n in np.flatnonzero(holds | ~holds.any()).tolist()}
         row = {node.name: n for n, node in enumerate(self.nodes)}
         return {row[name]: min(bid, limit) for name, bid in one.bids.items()}
 
@@ -152,13 +170,13 @@ class _Reading:
                 self._refuse(f"{where}: {name} is {amount}; an amount is at least 0 and below 2^53")
 
     def _check_money(self, what: str, amount: float) -> None:
-        if not (math.isfinite(amount) and amount >= 0):
-            self._refuse(f"{what} is {amount}; it is a finite number, at least 0")
+        if not 0 <= amount <= MOST_MONEY:
+            self._refuse(f"{what} is {amount}; it is a finite number, at least 0 and at most {MOST_MONEY:g}")
 
-    def _check_unique(self, what: str, names: list[str]) -> None:
+    def _check_names(self, what: str, names: list[str]) -> None:
         for name, count in Counter(names).items():
-            if not name:
-                self._refuse(f"a {what} has no name")
+            if not (name and name.isprintable()):
+                self._refuse(f"a {what} is named {name!r}; a name has one printable character or more, and no other")
             if count > 1:
                 self._refuse(f"{count} {what}s are named {name!r}; names are unique")
 

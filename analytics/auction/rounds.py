@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from analytics.auction.market_file import KIND, read_market
 from analytics.auction.paper_files import find_parts, read_paper_instance
@@ -15,6 +16,7 @@ from scheduler.core.auction.market import Floats, Market
 from scheduler.core.auction.paper_instance import SEED, UTILITIES, PaperInstance, market_of, paper_terms, utility
 from scheduler.core.auction.terms import Terms
 from scheduler.core.auction.walk import Bools
+from scheduler.core.snapshot import SnapshotError
 
 WHAT_IS_READ = (
     "give a StowageMarket file, the output of `kubectl get nodes,pods -A -o json` or a snapshot, an imported trace "
@@ -73,6 +75,9 @@ def read_round(
         return _of_trace(paths[0], at, listed, exclusive)
     if at is not None:
         raise InputError(f"--at {at}: {paths[0]} is no imported trace (it has no meta.json)")
+    for path in paths:
+        if path.is_file() and not path.stat().st_size:
+            raise InputError(f"{path} is empty: {WHAT_IS_READ}")
     if len(paths) == 1 and paths[0].is_file() and (text := _json_text(paths[0])) is not None:
         return _of_json(paths[0], text, exclusive)
     return _of_job_events(paths, utility, exclusive, seed)
@@ -91,16 +96,32 @@ def _of_trace(folder: Path, at: str | None, listed: int, exclusive: bool) -> Rou
 
 def _of_json(path: Path, text: str, exclusive: bool) -> Round:
     try:
-        kind = json.loads(text).get("kind")
-    except (ValueError, AttributeError) as error:
+        content = json.loads(text, object_pairs_hook=lambda pairs: _without_twins(path, pairs))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON object ({error}): {WHAT_IS_READ}") from error
-    if kind == KIND:
-        market, terms = read_market(path, text, exclusive=exclusive)
-        return Round(f"market {path}", market, terms)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no JSON object but a list: {WHAT_IS_READ}")
+    if content.get("kind") == KIND:
+        market, terms, notes = read_market(path, content, exclusive=exclusive)
+        return Round(f"market {path}", market, terms, notes)
     from analytics.auction.cluster_file import read_cluster
 
-    market, terms, notes = read_cluster(path, text.encode(), exclusive=exclusive)
+    try:
+        market, terms, notes = read_cluster(path, text.encode(), exclusive=exclusive)
+    except SnapshotError as error:
+        raise InputError(f"{path} is no {KIND}, and {error}") from error
     return Round(f"cluster {path}", market, terms, notes)
+
+
+def _without_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values. Raises InputError for a key that stands twice: one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise InputError(f"{path}: {twice!r} stands twice in one object; leave one of them")
+    return found
 
 
 def _of_job_events(paths: Sequence[Path], name: str, exclusive: bool, seed: int) -> Round:

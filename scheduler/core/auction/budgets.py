@@ -4,7 +4,8 @@ Nobody is charged more than it bid for what it won, so it is enough that all it 
 holds whatever the others bid. It is cautious: a tenant that bids for far more than it can win bids low for each. A
 tenant that says so can spend up to the budget on what it wants most by bidding for less.
 
-With budget 0 all bids are 0: it pays nothing, and gets only what nobody else wants.
+With budget 0 all bids are 0: it pays nothing, and at best gets what nobody else wants; the solvers leave such bids out,
+for they add nothing.
 
 Limits on spending end the truthfulness of Clarke charges for the tenants that they bind, in any mechanism that wastes
 nothing (Dobzinski, Lavi and Nisan, "Multi-unit Auctions with Budget Limits", FOCS 2008); for the others it holds.

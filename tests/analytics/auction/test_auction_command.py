@@ -249,6 +249,38 @@ def test_options_that_make_no_sense_are_refused(tmp_path, words, message):
     assert message in str(answer.exception)
 
 
+def test_who_asks_for_what_no_node_has_is_told_so(tmp_path):
+    one = {"name": "r", "tenant": "t", "demand": {"gppu": 1}, "bid": 1.0}
+    told = auction(a_market_file(tmp_path, requests=[one]), "--explain", "r")["explanation"]
+    assert (told["answer"], told["smallest_change"]) == ("too-large", "ask for 1 less of gppu, then n1 has room")
+
+
+@pytest.mark.parametrize("per_node", ["one", "many"])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_budget_of_nothing_pays_nothing(tmp_path, mechanism, per_node):
+    one = {"tenant": "t", "demand": {"cpu": 1}, "bid": 1.0}
+    requests = [{"name": "poor", **one, "budget": 0}, {"name": "rich", **one}]
+    path = a_market_file(tmp_path, nodes=[{"name": "n", "room": {"cpu": 1}}], requests=requests)
+    found = auction(path, "--mechanism", mechanism, "--per-node", per_node)
+    assert all(won["pays"] == 0 for won in found["allocation"] if won["request"] == "poor")
+    if mechanism in ("exact", "posted"):
+        assert [won["request"] for won in found["allocation"]] == ["rich"]
+
+
+@pytest.mark.parametrize("text", ["", '{"kind": "StowageMarket", "re', '{"kind": "StowageMarket", "version": 1}', "[]"])
+def test_a_file_that_is_no_round_ends_the_command_with_2_and_one_line(tmp_path, text, monkeypatch, capsys):
+    path = tmp_path / "round.json"
+    path.write_text(text)
+    monkeypatch.setattr("sys.argv", ["stowage", "auction", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        stowage.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"stowage: {path}")
+    assert len(said.err.splitlines()) == 1
+
+
 def test_a_file_that_is_there_is_replaced_by_force_only(tmp_path):
     out = tmp_path / "answer.json"
     out.write_text("mine")

@@ -62,7 +62,10 @@ def a_request(**changes):
         ({"requests": [a_request(bid=None)]}, "states neither of bid and bids"),
         ({"requests": [a_request(bids={"n1": 1})]}, "states both of bid and bids"),
         ({"requests": [a_request(), a_request()]}, "2 requests are named 'r'"),
-        ({"requests": [a_request(name="")]}, "a request has no name"),
+        ({"requests": [a_request(name="")]}, "a request is named ''; a name has one printable character"),
+        ({"requests": [a_request(name="r\0")]}, r"a request is named 'r.x00'"),
+        ({"requests": [a_request(tenant="")]}, "a tenant is named ''"),
+        ({"requests": [a_request(bid=1e308)]}, "bid of request 'r' is 1e.308; .* at most 1e.15"),
         ({"requests": [a_request(budget=-2)]}, "budget of request 'r' is -2"),
         ({"requests": [a_request(demand={"cpu": -1})]}, "cpu is -1; an amount is at least 0"),
         ({"requests": [a_request(demand={"cpu": 0.5})]}, "Expected `int`, got `float`"),
@@ -76,6 +79,11 @@ def test_a_market_that_breaks_a_rule_is_refused_with_the_rule(tmp_path, changes,
     with pytest.raises((InputError, StowageInputError), match=message) as error:
         read(a_market_file(tmp_path, **changes))
     assert "market.json" in str(error.value)
+
+
+def test_a_resource_that_no_node_has_is_told(tmp_path):
+    made = read(a_market_file(tmp_path, requests=[a_request(demand={"gppu": 1}), a_request(name="s")]))
+    assert made.notes == ["no node has 'gppu': the requests that ask for it, 1, cannot win"]
 
 
 def test_pods_that_wait_bid_for_what_is_free(tmp_path):
@@ -192,15 +200,30 @@ def test_a_cut_gzip_is_named(tmp_path):
         read(path)
 
 
-def test_what_is_none_of_these_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty: give a StowageMarket file"),
+        ("[1]", "is no JSON object but a list"),
+        ('{"kind": ', "is no JSON object"),
+        ('{"a":' * 100_000, "is no JSON object .*recursion"),
+        ('{"kind": "StowageMarket", "nodes": [{"name": "n", "room": {}, "room": {}}]}', "json: 'room' stands twice"),
+        ('{"kind": "Market"}', "is no StowageMarket, and not a snapshot"),
+        ('{"kind": "List", "items": []}', "the list holds no nodes"),
+    ],
+)
+def test_a_file_that_is_none_of_these_is_refused_with_its_name(tmp_path, text, message):
+    path = tmp_path / "input.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        read(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_place_without_anything_known_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "list.json").write_text("[1]")
-    (tmp_path / "broken.json").write_text('{"kind": ')
     with pytest.raises(InputError, match="nothing to hold an auction on: give a StowageMarket file"):
         read(tmp_path / "empty")
-    for name in ("list.json", "broken.json"):
-        with pytest.raises(InputError, match="is no JSON object"):
-            read(tmp_path / name)
     with pytest.raises(InputError, match="is not there"):
         read(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is no imported trace"):
