@@ -6,7 +6,15 @@ from pathlib import Path
 
 import typer
 
-from analytics import auction_cli, bench_cli, fgd_cli, serverless_cli, serverless_place_cli, serverless_studies_cli
+from analytics import (
+    auction_cli,
+    bench_cli,
+    fgd_cli,
+    serverless_cli,
+    serverless_place_cli,
+    serverless_pools_cli,
+    serverless_studies_cli,
+)
 
 _GANGS = "Faults"
 _JSON = typer.Option(False, "--json", help="One JSON object on stdout, nothing else.")
@@ -23,6 +31,7 @@ def mount(app: typer.Typer) -> None:
     app.command("fgd")(fgd_cli.fgd)
     serverless_studies_cli.mount(serverless_cli.app)
     serverless_place_cli.mount(serverless_cli.app)
+    serverless_pools_cli.mount(serverless_cli.app)
     app.add_typer(serverless_cli.app, name="serverless", help="Replay calls of functions: cold starts, idle memory.")
     app.add_typer(bench_cli.app, name="bench", help="Run published benchmarks and print their figures beside ours.")
 
