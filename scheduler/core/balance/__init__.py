@@ -1,0 +1,1 @@
+"""Balancing what already runs: the model, its solvers, and what moving work costs."""
