@@ -37,7 +37,6 @@ class Pass:
     subjects: Subjects
     outcomes: list[Outcome]
     window_us: tuple[int, int]
-    notes: tuple[str, ...]
     cpu_s: float
 
 
@@ -61,10 +60,7 @@ def replay(
     for driver in drivers:
         driver.close(window[1], last_minute)
     outcomes = [driver.outcome(invocations) for driver in drivers]
-    notes = subjects.notes
-    if find_recording(trace).is_mixed:
-        notes += ("single calls are left out: they are among the calls per window",)
-    return Pass(subjects, outcomes, window, notes, time.process_time() - began)
+    return Pass(subjects, outcomes, window, time.process_time() - began)
 
 
 def window_of(trace: Trace, options: ServerlessOptions) -> tuple[int, int]:
@@ -108,7 +104,8 @@ def _feed_events(
     window: tuple[int, int],
     tick: Tick,
 ) -> tuple[Ints, Ints]:
-    """The same, call by call. Calls of functions that share a pod are put in order of time, SLICE of them at once."""
+    """The same, call by call. Where rows of one pod overlap, calls are put in order of time, a slice at once."""
+    sorts = subjects.level == "app" or find_recording(trace).is_mixed
     invocations = np.zeros(len(subjects), np.int64)
     single = np.zeros((events.SLICE, 3), np.int64)
     for calls in batches:
@@ -119,7 +116,7 @@ def _feed_events(
             )
             if n < 0:
                 raise broken_row(trace, calls, n, row)
-            if subjects.level == "app":
+            if sorts:
                 single[:n] = single[np.argsort(single[:n, 0], kind="stable")]
             invocations += np.bincount(single[:n, 1], minlength=len(subjects))
             for driver in drivers:

@@ -15,7 +15,7 @@ from scheduler.core.serverless import get_serverless_policy, serverless_policy_n
 def report_pass(done: Pass) -> dict[str, Any]:
     """What `stowage serverless replay --json` prints: every policy, and of a single one its figures at the top too."""
     figures = [{**outcome.figures(), "policy_cpu_s": outcome.cpu_s} for outcome in done.outcomes]
-    common = {"window_us": list(done.window_us), "cpu_s": done.cpu_s, "notes": list(done.notes)}
+    common = {"window_us": list(done.window_us), "cpu_s": done.cpu_s, "notes": list(done.subjects.notes)}
     return {**(figures[0] if len(figures) == 1 else {}), "policies": figures, **common}
 
 
@@ -33,7 +33,7 @@ def print_pass(done: Pass) -> None:
     print_table("", columns, rows)
     calls, subjects = int(done.outcomes[0].invocations.sum()), done.subjects
     print(f"{calls:,} calls of {len(subjects):,} {subjects.level}s in {done.cpu_s:.2f} CPU s")
-    for note in done.notes:
+    for note in done.subjects.notes:
         print(note)
 
 

@@ -32,8 +32,8 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """start_us, end_us: when the first window of calls begins and the last ends. is_mixed: calls stand there one by one
-    and counted by window too. The windows cover the whole recording then, and the single calls are among them.
+    """start_us, end_us: when the first window of calls begins and the last ends. is_mixed: some calls stand there
+    one by one and others counted by window; in a window the former come first, and the two are not in order of time.
     """
 
     start_us: int
@@ -69,8 +69,7 @@ def find_recording(trace: Trace) -> Recording:
 
 
 def read_calls(trace: Trace, window_us: tuple[int, int], *, with_duration: bool = False) -> Iterator[Calls]:
-    """Batches of the calls that begin in [from, to), of a mixed recording the windows only."""
-    only_windows = find_recording(trace).is_mixed
+    """Batches of the calls that begin in [from, to)."""
     names = ["start_us", "window_us", "function", "count"] + (["duration_us"] if with_duration else [])
     low, high = window_us
     for file in trace.files("invocations"):
@@ -80,8 +79,6 @@ def read_calls(trace: Trace, window_us: tuple[int, int], *, with_duration: bool 
                 continue
             rows = slice(*np.searchsorted(start, [low, high]))
             columns = [_numbers(batch, name)[rows] for name in names]
-            if only_windows and not columns[1].all():
-                columns = [column[columns[1] > 0] for column in columns]
             if len(columns[0]):
                 start_us, windows_us, function, count = columns[:4]
                 duration_us = columns[4] if with_duration else np.zeros(0, np.int64)

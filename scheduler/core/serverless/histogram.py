@@ -42,6 +42,15 @@ def percentile_bin(state: NDArray[int64], subject: int, bins: int, share: float)
 
 
 @compiled
+def write_usual_window(
+    state: NDArray[int64], subject: int, bins: int, head: float, tail: float, margin: float, windows: NDArray[int64]
+) -> None:
+    """The first window: from the head's bin to the end of the tail's, wider by the margin at both ends."""
+    windows[0, 0] = int(percentile_bin(state, subject, bins, head) * MINUTE_US * (1.0 - margin))
+    windows[0, 1] = int((percentile_bin(state, subject, bins, tail) + 1) * MINUTE_US * (1.0 + margin))
+
+
+@compiled
 def bin_count_cv(state: NDArray[int64], subject: int, bins: int) -> float:
     """Coefficient of variation of the bins' counts: 0 is flat, sqrt(bins - 1) is all in one bin; 0 without any."""
     inside = float(state[subject, INSIDE])

@@ -20,7 +20,7 @@ from scheduler.core.serverless.histogram import (
     WIDTH,
     bin_count_cv,
     count_idle,
-    percentile_bin,
+    write_usual_window,
 )
 from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
 
@@ -49,9 +49,7 @@ def decide(
     windows[0, 0], windows[0, 1] = 0, bins * MINUTE_US
     if bin_count_cv(state, subject, bins) < settings[CV]:
         return 1
-    windows[0, 0] = int(percentile_bin(state, subject, bins, settings[HEAD]) * MINUTE_US * (1.0 - settings[MARGIN]))
-    tail = percentile_bin(state, subject, bins, settings[TAIL]) + 1
-    windows[0, 1] = int(tail * MINUTE_US * (1.0 + settings[MARGIN]))
+    write_usual_window(state, subject, bins, settings[HEAD], settings[TAIL], settings[MARGIN], windows)
     return 1
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from numpy import float64, int64
 from numpy.typing import NDArray
 
-from scheduler.core.serverless.histogram import BINS, INSIDE, WIDTH, count_idle, percentile_bin
+from scheduler.core.serverless.histogram import BINS, INSIDE, WIDTH, count_idle, write_usual_window
 from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
 
 RANGE, COV, HEAD, TAIL, MARGIN, FALLBACK = range(6)
@@ -35,9 +35,7 @@ def decide(
     variance = max(float(state[subject, SQUARES_S]) / count - mean * mean, 0.0)
     if variance**0.5 > settings[COV] * mean:
         return 1
-    windows[0, 0] = int(percentile_bin(state, subject, bins, settings[HEAD]) * MINUTE_US * (1.0 - settings[MARGIN]))
-    tail = percentile_bin(state, subject, bins, settings[TAIL]) + 1
-    windows[0, 1] = int(tail * MINUTE_US * (1.0 + settings[MARGIN]))
+    write_usual_window(state, subject, bins, settings[HEAD], settings[TAIL], settings[MARGIN], windows)
     return 1
 
 

@@ -166,12 +166,13 @@ def test_what_needs_minutes_says_so_at_event_grain(tiny: Path, policy: str) -> N
         run("replay", tiny, "--grain", "event", "--policy", policy)
 
 
-def test_single_calls_that_windows_count_too_are_left_out(tmp_path: Path) -> None:
+def test_calls_one_by_one_and_by_window_all_count(tmp_path: Path) -> None:
     calls = [
         {"start_us": MINUTE_US + second * 1_000_000, "window_us": window, "function": 0, "count": count}
         for second, window, count in ((0, MINUTE_US, 2), (5, 0, 1), (9, 0, 1))
     ]
-    trace = write_trace(tmp_path / "trace", [{"function": 0, "name": "f"}], calls)
-    found = run("replay", trace, "--json")
-    assert found["invocations"] == 2
-    assert "single calls are left out: they are among the calls per window" in found["notes"]
+    rows = [{"function": 0, "name": "f", "memory_mib": 1024.0, "duration_us": 2_000_000, "max_duration_us": 4_000_000}]
+    trace = write_trace(tmp_path / "trace", rows, calls)
+    minute, event = (run("replay", trace, "--grain", grain, "--json") for grain in ("minute", "event"))
+    assert minute["invocations"] == event["invocations"] == 4
+    assert event["cold_starts"] == 1  # at 60, 65, 69 and 90 s, the second when the first, from 62 to 64 s, is over
