@@ -25,6 +25,7 @@ from scheduler.core.auction.walk import take_in_order
 from scheduler.core.columns import Codes
 
 CHARGES = ("price", "clarke")
+LITTLE_EFFORT = 0.05  # as much as reaches every part of the search
 CLOSED = 1e-9  # of the bound: a gap as large as the rounding of a sum is none
 
 
@@ -107,7 +108,7 @@ def _start_at(market: Market, price: Floats) -> Outcome:
 
 def run(made: Round, asked: Asked) -> Result:
     """Run one mechanism on a round; its CPU seconds leave out compiling."""
-    _warm_up(made.market, asked)
+    _warm_up(asked, exclusive=made.market.exclusive)
     began = time.process_time()
     if asked.mechanism in SOLVED:
         outcome = solve(made.market, asked.seed, asked.effort)
@@ -187,29 +188,39 @@ SOLVED = ("exact", "posted")
 MECHANISMS = (*SOLVED, *RULES)
 
 
-def _warm_up(market: Market, asked: Asked) -> None:
-    """Have compiled what the mechanism needs, on the round's first two requests."""
-    few = min(len(market.requests), 2)
-    offers = int(market.first[few])
-    small = replace(
-        market,
-        requests=market.requests[:few],
-        demand=market.demand[:few],
-        tenant=market.tenant[:few],
-        first=market.first[: few + 1],
-        node=market.node[:offers],
-        value=market.value[:offers],
-        gang=np.full(few, -1, np.int32),
-        unlisted=market.unlisted[:few],
+def _warm_up(asked: Asked, *, exclusive: bool) -> None:
+    """Have compiled what the mechanism needs, on a round that is too large and too crowded for a short way."""
+    market = _crowded_round(exclusive)
+    if asked.mechanism not in SOLVED:
+        take_in_order(market, np.arange(len(market.value)))
+        return
+    outcome = solve(market, asked.seed, min(asked.effort, LITTLE_EFFORT))
+    if asked.mechanism == "posted":
+        post_prices(market, outcome, rounds=0)
+    if asked.charge == "clarke" and exclusive:
+        _charge(market, outcome, asked)
+
+
+def _crowded_round(exclusive: bool) -> Market:
+    """Requests of three shapes, each bidding for every node, three times as many as find room."""
+    requests, nodes = 192, 32
+    kind = np.arange(requests) % 3
+    bid = 1 + (np.arange(requests)[:, None] * 7 + np.arange(nodes)[None, :] * 5) % 11 / 11
+    return Market(
+        nodes=np.array([f"{n:03d}" for n in range(nodes)]),
+        room=np.full((nodes, 2), 9, np.int64),
+        requests=np.array([f"{j:03d}" for j in range(requests)]),
+        demand=np.array([[3, 5], [5, 3], [4, 4]], np.int64)[kind],
+        resources=("one", "two"),
+        tenants=("a", "b", "c"),
+        tenant=kind.astype(np.int32),
+        first=np.arange(0, requests * nodes + 1, nodes, dtype=np.int64),
+        node=np.tile(np.arange(nodes, dtype=np.int32), requests),
+        value=bid.ravel(),
+        gang=np.full(requests, -1, np.int32),
+        unlisted=np.zeros(requests),
+        exclusive=exclusive,
     )
-    if asked.mechanism in SOLVED:
-        outcome = solve(small, asked.seed, asked.effort)
-        if asked.mechanism == "posted":
-            post_prices(small, outcome, rounds=0)
-        if asked.charge == "clarke":
-            _charge(small, outcome, asked)
-    else:
-        take_in_order(small, np.arange(offers))
 
 
 @dataclass(frozen=True, slots=True)
