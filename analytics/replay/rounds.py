@@ -6,8 +6,9 @@ for everybody who waits, and lets `scheduler.core.auction.solve` find winners an
 first of those who bid. What is left is anybody's again, and the compiled loop serves who waits in order of bids until
 nothing more fits. A bid per unit of dominant share is tier's worth x tenant's weight: that is the order of the queue.
 
-A node keeps the price of the last round it was on sale in, half of which is the price before; the live extender takes
-prices off scores in the same way. Work for the solver is bounded by counts, so that the same replay decides the same.
+A node keeps the price of the last round it was on sale in, half of which is the price before; it is taken off scores as
+the live extender does (`scheduler.core.auction.surplus`). Work for the solver is bounded by counts, so that the same
+replay decides the same.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from analytics.replay.state import NOWHERE, WAITING, Classes, Nodes, Tasks, fits
 from scheduler.core.auction.fairness import dominant_share
 from scheduler.core.auction.karma import Shares, bid_weights, settle
 from scheduler.core.auction.market import Market
+from scheduler.core.auction.prices import carry_over
 from scheduler.core.auction.solve import solve_market
 from scheduler.core.auction.worth import task_values, worth_of_tiers
 from traces.schema import Tier
@@ -170,7 +172,7 @@ def _sell(
     fetches = (outcome.unit_price * given.nodes.allocatable[rows]).sum(axis=1)
     most = auction.worth.max() * auction.weight.max() * _shares(given, given.nodes.allocatable[rows])
     share = np.minimum(fetches / np.maximum(most, np.finfo(float).tiny), 1.0)
-    ranking.price[rows] = KEPT * ranking.price[rows] + (1 - KEPT) * share
+    ranking.price[rows] = carry_over(ranking.price[rows], share, KEPT)
     ends = np.full((int(won.sum()), 2), -1, np.int64)
     apply_moves(
         given.nodes, given.classes, given.tasks, given.attempts, queues, ranking, progress,

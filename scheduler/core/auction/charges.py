@@ -64,11 +64,6 @@ def clarke(market: Market, outcome: Outcome, solve: Solve) -> Charges:
     return Charges(charge, won, np.maximum(slack, 0), steps)
 
 
-def clarke_charges(market: Market, outcome: Outcome, solve: Solve) -> Floats:
-    """(T,) the charges alone, see `clarke`."""
-    return clarke(market, outcome, solve).charge
-
-
 def check_gangs(market: Market) -> None:
     """Refuse a gang that is not one tenant's."""
     owner: dict[int, int] = {}

@@ -93,6 +93,11 @@ def prices_of(market: Market, outcome: Outcome, reserve: Floats | None = None) -
     return NodePrices(market.nodes, market.resources, outcome.node_price, unit)
 
 
+def carry_over(earlier: Floats, latest: Floats, kept: float) -> Floats:
+    """The history of prices, in one step: so much is kept of what they were. kept: in [0, 1]."""
+    return np.asarray(kept * earlier + (1 - kept) * latest)
+
+
 def smooth(earlier: NodePrices, latest: NodePrices, elapsed_s: float, half_life_s: float) -> NodePrices:
     """Prices carried over from earlier rounds: what a round said counts half after `half_life_s`, a quarter after two.
 
@@ -107,8 +112,8 @@ def smooth(earlier: NodePrices, latest: NodePrices, elapsed_s: float, half_life_
     at = np.minimum(np.searchsorted(earlier.nodes, latest.nodes), max(len(earlier.nodes) - 1, 0))
     known = earlier.nodes[at] == latest.nodes if len(earlier.nodes) else np.zeros(len(latest.nodes), np.bool_)
     node, unit = latest.node.copy(), latest.unit.copy()
-    node[known] += keep * (earlier.node[at[known]] - node[known])
-    unit[known] += keep * (earlier.unit[at[known]] - unit[known])
+    node[known] = carry_over(earlier.node[at[known]], node[known], keep)
+    unit[known] = carry_over(earlier.unit[at[known]], unit[known], keep)
     return NodePrices(latest.nodes, latest.resources, node, unit)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.core.auction.budgets import UNLIMITED, budgets_of, most_to_win, within_budgets
-from scheduler.core.auction.charges import clarke_charges
+from scheduler.core.auction.charges import clarke
 from scheduler.core.auction.market import bid_of
 from scheduler.core.errors import StowageInputError
 from tests.scheduler.core.auction.markets import a_market, random_market, solve_by_trying_all
@@ -40,7 +40,7 @@ def test_without_a_budget_a_tenant_wins_only_what_nobody_else_wants_and_pays_not
     outcome = solve_by_trying_all(market)
     assert outcome.at[1] == 0
     assert outcome.at[0] != 0
-    assert clarke_charges(market, outcome, solve_by_trying_all)[0] == 0
+    assert clarke(market, outcome, solve_by_trying_all).charge[0] == 0
 
 
 @settings(max_examples=60)
@@ -51,7 +51,7 @@ def test_nobody_is_charged_more_than_its_budget(seed, exclusive):
     budgets = rng.integers(0, 12, len(market.tenants)).astype(np.float64)
     limited = within_budgets(market, budgets)
     outcome = solve_by_trying_all(limited)
-    charges = clarke_charges(limited, outcome, solve_by_trying_all)
+    charges = clarke(limited, outcome, solve_by_trying_all).charge
     assert (charges <= budgets + 1e-9).all()
     assert bid_of(limited, outcome.at).sum() <= bid_of(market, outcome.at).sum() + 1e-9
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.auction.charges import clarke, clarke_charges, silence, weigh
+from scheduler.core.auction.charges import clarke, silence, weigh
 from scheduler.core.auction.fairness import per_tenant
 from scheduler.core.auction.market import UNPLACED, Outcome, bid_of, broken_rules
 from scheduler.core.errors import StowageInputError
@@ -18,7 +18,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 def charges_of(market):
     outcome = solve_by_trying_all(market)
-    return dict(zip(market.tenants, clarke_charges(market, outcome, solve_by_trying_all).tolist(), strict=True))
+    return dict(zip(market.tenants, clarke(market, outcome, solve_by_trying_all).charge.tolist(), strict=True))
 
 
 def test_one_node_is_sold_at_the_second_bid():
@@ -54,7 +54,7 @@ def test_a_gang_is_charged_for_what_it_displaces_as_one():
 def test_a_gang_of_two_tenants_is_refused():
     market = a_market({"a": [2]}, {"x": ([1], {"a": 3.0}), "y": ([1], {"a": 3.0})}, gangs={"x": 0, "y": 0})
     with pytest.raises(StowageInputError, match="request y of tenant tenant-of-y is in gang 0 of tenant tenant-of-x"):
-        clarke_charges(market, solve_by_trying_all(market), solve_by_trying_all)
+        clarke(market, solve_by_trying_all(market), solve_by_trying_all)
 
 
 def test_only_tenants_that_won_are_solved_without():
@@ -65,7 +65,7 @@ def test_only_tenants_that_won_are_solved_without():
         asked.append(np.diff(changed.first).tolist())
         return solve_by_trying_all(changed)
 
-    clarke_charges(market, solve_by_trying_all(market), solve)
+    clarke(market, solve_by_trying_all(market), solve)
     assert asked == [[0, 1]]
 
 
@@ -183,7 +183,7 @@ def gain_of_a_lie(seed, exclusive, charges):
 @settings(max_examples=150)
 @given(seeds, st.booleans())
 def test_no_lie_of_a_single_tenant_gains_anything(seed, exclusive):
-    assert gain_of_a_lie(seed, exclusive, lambda *round_: clarke_charges(*round_, solve_by_trying_all)) <= 1e-9
+    assert gain_of_a_lie(seed, exclusive, lambda *round_: clarke(*round_, solve_by_trying_all).charge) <= 1e-9
 
 
 def test_the_same_lies_gain_where_nothing_or_the_bid_is_charged():
@@ -204,7 +204,7 @@ def test_weights_tilt_the_round_and_the_charge_divided_by_them_is_what_the_bid_m
     tilted = weigh(market, np.array([1.0, 2.0]))
     outcome = solve_by_trying_all(tilted)
     assert outcome.at.tolist() == [UNPLACED, 0]
-    assert (clarke_charges(tilted, outcome, solve_by_trying_all) / [1.0, 2.0]).tolist() == [0.0, 2.5]
+    assert (clarke(tilted, outcome, solve_by_trying_all).charge / [1.0, 2.0]).tolist() == [0.0, 2.5]
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
@@ -219,7 +219,7 @@ def test_weights_that_are_none_are_refused(bad):
 def test_an_empty_round_and_one_without_room_charge_nobody():
     empty = a_market({"a": [4]}, {})
     nothing = Outcome(np.zeros(0, np.int32), 0.0, 0.0, np.zeros(1), np.zeros((1, 1)), "optimal")
-    assert clarke_charges(empty, nothing, solve_by_trying_all).tolist() == []
+    assert clarke(empty, nothing, solve_by_trying_all).charge.tolist() == []
     full = a_market({"a": [0]}, {"x": ([1], {"a": 5.0})})
     assert charges_of(full) == {"tenant-of-x": 0.0}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.core.auction.charges import clarke_charges
+from scheduler.core.auction.charges import clarke
 from scheduler.core.auction.exchange import Exchange
 from scheduler.core.auction.fairness import per_tenant
 from scheduler.core.auction.market import UNPLACED, bid_of
@@ -63,7 +63,7 @@ def test_reserve_and_charge_together_never_exceed_the_bids(seed, exclusive):
     above = above_reserve(market, reserve)
     outcome = solve_by_trying_all(above)
     paid = reserve_paid(market, outcome.at, reserve)
-    total = clarke_charges(above, outcome, solve_by_trying_all) + per_tenant(market, paid)
+    total = clarke(above, outcome, solve_by_trying_all).charge + per_tenant(market, paid)
     bids = bid_of(market, outcome.at)
     assert (paid <= bids + 1e-9).all()
     assert (total <= per_tenant(market, bids) + 1e-9).all()
