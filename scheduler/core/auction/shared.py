@@ -2,12 +2,13 @@
 
 The LP relaxation's duals are the prices of a unit of each resource of each node (`shared_prices`); they bound every
 allocation, over nodes not listed too. An allocation is rounded from them and improved by counted moves
-(`shared_search`), then CP-SAT works where the bound leaves most to be gained, or on the whole market where it is small
-(`shared_exact`): there it proves the optimum, whatever the LP's bound says.
+(`shared_search`). Where a request takes much of a node the LP promises too much: prices of requests, with a knapsack
+for every node, bound better (`shared_patterns`), and CP-SAT chooses among the sets of requests which these prices find
+nearly best (`shared_master`), then among single offers where most is still to be gained (`shared_repair`), or on the
+whole market where it is small (`shared_exact`): there it proves the optimum, whatever the bounds say.
 
-Room is first cut down to what sums of demands can reach. `Outcome.bound` is the least of the LP's bound in that room
-and CP-SAT's; the prices are always those of the LP, so `dual_bound(market, ...)` with the room as it was may be a
-little more.
+Room is first cut down to what sums of demands can reach. `Outcome.bound` is the least of all these bounds; the prices
+are always those of the LP, so `dual_bound(market, ...)` may be more.
 """
 
 from __future__ import annotations
@@ -16,18 +17,29 @@ import numpy as np
 
 from scheduler.core.auction.market import UNPLACED, Market, Outcome, bid_of
 from scheduler.core.auction.shared_exact import Question, solve_exact
+from scheduler.core.auction.shared_master import WINDOW, solve_windows
+from scheduler.core.auction.shared_patterns import Patterns
 from scheduler.core.auction.shared_prices import Dual
 from scheduler.core.auction.shared_repair import repair
 from scheduler.core.auction.shared_round import SharedRound, make_round
-from scheduler.core.auction.shared_search import Allocation
+from scheduler.core.auction.shared_search import COLD, HOT, Allocation
 from scheduler.core.columns import Codes
 
 TINY = 400  # offers: always solved to the end
 SMALL = 3_000  # offers: the exact solver sees the whole market
+PROOF = 0.5  # deterministic time for that
 PASS_WORK = 300_000_000  # offers looked at by the descents, at most: some 3 s of one core
 PASSES = (20, 300)  # at least and at most
 STEPS_PER_REQUEST = 30
+HEAT = 2.5  # of the annealing, as a share of the mean bid, for each share of the bound that is missing; at least COOL
+COOL = 0.02
 NEIGHBOURHOODS = 24  # for the exact solver, where it cannot see the whole market
+WINDOWS = 12  # of nodes whose sets are chosen again
+SMALL_TURNS = 3  # where all nodes are in one window, each with twice the time
+WINDOW_WORK = 0.4  # deterministic time of one of them, about as many seconds
+PATTERN_PASSES = 250
+PATTERN_WORK = 40_000_000  # steps and offers, at most: some 4 s
+FINE = 1e-3  # of the bound: a gap that sets of requests rarely close further
 CLOSED = 1e-9  # of the bound: a gap of rounding
 
 
@@ -52,7 +64,7 @@ def solve_shared(market: Market, *, seed: int = 0, effort: float = 1.0, start: O
     if len(made.value) <= TINY:
         search.prove(np.inf)
     elif len(made.value) <= SMALL and effort > 0:
-        search.prove(effort)
+        search.prove(PROOF * effort)
     at = search.best
     welfare = float(bid_of(market, at).sum())
     bound = max(search.bound, welfare)
@@ -112,14 +124,31 @@ class _Search:
         self.dual.polish(PASSES[0], self.welfare, 0.3)
         steps = int(STEPS_PER_REQUEST * effort * len(self.made.demand))
         if steps and not self.is_closed:
-            allocation.improve(steps, self.seed)
+            hot = max(HEAT * (1 - self.welfare / self.bound), COOL)
+            allocation.improve(steps, self.seed, hot, hot * COLD / HOT)
             self.steps += steps
             self._take(allocation)
+        if steps and self.bound - self.welfare > FINE * self.bound and len(self.made.value) > TINY:
+            self._choose_sets(allocation, effort)
         tries = int(NEIGHBOURHOODS * effort)
         if tries and not self.is_closed and len(self.made.value) > SMALL:
             self.dual.look(self.dual.price, np.empty_like(self.dual.price))
             repair(allocation, self.dual, tries, self.seed)
             self._take(allocation)
+
+    def _choose_sets(self, allocation: Allocation, effort: float) -> None:
+        """Bound the market by what whole nodes can do, and choose among the sets that this finds."""
+        self.dual.look(self.dual.price, np.empty_like(self.dual.price))
+        patterns = Patterns(self.made, self.dual)
+        patterns.descend(PATTERN_PASSES, self.welfare, int(PATTERN_WORK * effort))
+        self.steps += patterns.work
+        self.proven_bound = min(self.proven_bound, patterns.bound)
+        if len(self.made.room) > WINDOW:
+            solve_windows(allocation, patterns, int(np.ceil(WINDOWS * effort)), WINDOW_WORK, self.seed)
+        else:
+            for turn in range(SMALL_TURNS):
+                solve_windows(allocation, patterns, 1, WINDOW_WORK * 2**turn * effort, self.seed + turn)
+        self._take(allocation)
 
     def _take(self, allocation: Allocation) -> None:
         if allocation.welfare > self.welfare:

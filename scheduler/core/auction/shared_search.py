@@ -91,12 +91,12 @@ class Allocation:
 
     def reseat(self, requests: Codes, at: Codes) -> bool:
         """Move these requests to these nodes if that gains and fits together; whether it was done."""
-        board = self.board
+        board, made = self.board, self.made
         board.logged[0] = 0
         before = float(board.worth[requests].sum())
         for j, n in zip(requests.tolist(), at.tolist(), strict=True):
-            offers = slice(board.first[j], board.first[j + 1])
-            seat(board, j, n, float(board.value[offers][board.node[offers] == n].sum()))
+            offers = slice(made.first[j], made.first[j + 1])
+            seat(board, j, n, float(made.value[offers][made.node[offers] == n].sum()))
         if float(board.worth[requests].sum()) > before + 1e-9 * self.scale and (board.free >= 0).all():
             return True
         undo(board, 0)

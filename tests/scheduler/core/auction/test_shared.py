@@ -53,7 +53,8 @@ def test_a_crowded_market_is_legal_and_bounded(seed):
     outcome = solve_shared(market, seed=seed, effort=0.3)
     assert broken_rules(market, outcome.at) == []
     assert outcome.welfare <= outcome.bound <= dual_bound(market, outcome.node_price, outcome.unit_price) + 1e-9
-    assert outcome.gap < 0.12
+    # 0.8 to 2.9 % is found here, 0.6 to 0.8 % at ten times the effort: the bound itself is within a percent of the best
+    assert outcome.gap < 0.05
     assert (outcome.unit_price >= 0).all()
 
 
@@ -145,7 +146,8 @@ def test_a_warm_start_from_its_own_prices_keeps_the_bound():
     market = a_crowded_market(2, gangs=False)
     cold = solve_shared(market, effort=0.3)
     warm = solve_shared(market, effort=0.3, start=cold)
-    assert warm.bound <= cold.bound + 1e-9
+    cold_prices, warm_prices = (dual_bound(market, found.node_price, found.unit_price) for found in (cold, warm))
+    assert warm_prices <= cold_prices + 1e-9
     with pytest.raises(ValueError, match="the start has prices of shape"):
         solve_shared(a_crowded_market(2, nodes=41), start=cold)
 
