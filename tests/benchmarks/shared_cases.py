@@ -6,6 +6,9 @@ classes as frequent as in its 3,553 jobs. Ours: every machine draws a capacity i
 and not for one; a request of class c asks for c thirds of CPU, as published, and for 0 to c thirds, uniformly, of each
 of memory, disk and network. The utility reads the CPU share, as the published one reads its only resource.
 
+The fine law differs in its amounts: thousandths of a third, and what was a number of thirds, of CPU too, is drawn
+uniformly from nothing up to it. Hardly two requests are alike, and none fills what another leaves to the last bit.
+
 A request may use every machine that can hold it. A market lists some pairs; `all_pairs_bound` counts every one.
 """
 
@@ -23,12 +26,13 @@ from scheduler.core.compiled import compiled
 PAPER_CLASSES = (747, 955, 1123, 728)
 RESOURCES = ("cpu", "memory", "disk", "network")
 TENANTS = 100
+THIRDS, FINE = 3, 3_000  # parts of the largest machine in which amounts are counted
 NEARNESS = 0.5 * UTILITIES["paper"].qos / REACH  # what a unit of distance takes from a bid
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FourResources:
-    """Columns: demand (J, 4) and room (N, 4) in thirds, positions (rows, 2), and the utility's parts.
+    """Columns: demand (J, 4) and room (N, 4) in parts, positions (rows, 2), and the utility's parts.
 
     steady: (N,) what a machine's quality and energy give anybody; dear: (N,), share: (J,): their product is what the
     machine's price takes.
@@ -44,20 +48,22 @@ class FourResources:
     tenant: Codes
 
 
-def draw_case(requests: int, seed: int) -> FourResources:
-    """The law above."""
+def draw_case(requests: int, seed: int, parts: int = THIRDS) -> FourResources:
+    """The law above; parts: THIRDS, or FINE."""
     rng = np.random.default_rng(seed)
     machines = requests // REQUESTS_PER_MACHINE
     rule = UTILITIES["paper"]
     capacity, cost, _, _, availability, reliability, energy = DRAWN
     job_class = rng.choice(len(PAPER_CLASSES), requests, p=np.array(PAPER_CLASSES) / sum(PAPER_CLASSES))
-    others = [rng.integers(0, job_class + 1) for _ in RESOURCES[1:]]
+    most = job_class * (parts // THIRDS)
+    others = [rng.integers(0, most + 1) for _ in RESOURCES[1:]]
+    cpu = job_class if parts == THIRDS else rng.integers(0, most + 1)
     size = job_class / 3
     budget = 20 * size + 5 * PRIORITY
     quality = 0.5 * (rng.uniform(*availability, machines) + rng.uniform(*reliability, machines))
     return FourResources(
-        demand=np.column_stack([job_class, *others]).astype(np.int64),
-        room=np.floor(rng.uniform(*capacity, (machines, len(RESOURCES))) * 3).astype(np.int64),
+        demand=np.column_stack([cpu, *others]).astype(np.int64),
+        room=np.floor(rng.uniform(*capacity, (machines, len(RESOURCES))) * parts).astype(np.int64),
         request_position=rng.uniform(*SIDE, (requests, 2)),
         machine_position=rng.uniform(*SIDE, (machines, 2)),
         steady=rule.cost + 0.5 * rule.qos * (quality + 1) + rule.energy * rng.uniform(*energy, machines)
@@ -75,7 +81,7 @@ def nearest_pairs(case: FourResources, listed: int) -> Ints:
 
 
 def profitable_pairs(case: FourResources, price: Floats, listed: int) -> tuple[Ints, Floats]:
-    """The most profitable machines of each request among all, at prices per third: (N, 4), as keys of pairs; and the
+    """The most profitable machines of each request among all, at prices per part: (N, 4), as keys of pairs; and the
     highest profit of each request."""
     return _best(case, price, case.steady, case.dear, listed)
 
