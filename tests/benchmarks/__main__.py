@@ -18,7 +18,8 @@ from tests.benchmarks.harness import warm_up
 BENCHES = (
     "command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "detection",
     "faults", "fgd", "auction", "huawei", "price_round", "assignment", "auction_growth", "auction_lies",
-    "auction_replay", "auction_shared", "serverless_import", "serverless", "policies",
+    "auction_replay", "auction_shared", "migration", "restart", "serverless_import",
+    "serverless", "policies",
 )  # fmt: skip
 
 
