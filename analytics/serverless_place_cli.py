@@ -25,6 +25,10 @@ def place(
     ),
     keep_alive: list[str] = typer.Option([], "--keep-alive", help="Keep-alive of policies that have one; repeatable."),
     wait: str = typer.Option("1m", "--wait-at-most", help="How long a call waits for room before it is refused."),
+    chains: str | None = typer.Option(
+        None, "--chains", help="Load pods of functions that follow a called one within this time, learnt, as in 10s."
+    ),
+    chain_share: float = typer.Option(0.5, "--chain-share", help="Share of a function's calls that one must follow."),
     cpu: str = typer.Option("100m", "--cpu", help="Requested by pods of functions whose trace says nothing of CPU."),
     level: str = typer.Option("function", "--level", help="What is loaded as one: function or app."),
     from_: str | None = typer.Option(None, "--from", help="Start of the window in the trace's time, as in 12h."),
@@ -59,6 +63,7 @@ def place(
     options = PlacingOptions(
         tuple(parse_specs(policy, keep_alive)), tuple(placement), tuple(map(Fleet.parse, nodes)),
         parse_duration_us(wait), parse_cpu_milli(cpu), seed,
+        None if chains is None else parse_duration_us(chains), chain_share,
     )  # fmt: skip
     with show_share("placing (the first run compiles)") as tick:
         found = run_placing(open_trace(trace), options, replayed, tick)

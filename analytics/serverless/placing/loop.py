@@ -7,6 +7,9 @@ A cold start's pod goes to the node with room that the placement policy scores h
 has room, idle pods are unloaded early (`ground.make_room`); where all pods are busy, the call waits its turn. Calls
 wait in one line; each is served when a pod of its own subject is free, or when it is first and there is room, and gives
 up in the end. Pods are loaded ahead of calls only where there is room and nobody waits.
+
+With chains, a call also loads pods of the functions that are known to follow its own, where none is idle or loading. A
+call that comes before such a pod is ready waits for the rest: a cold start, but a shorter one.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from analytics.serverless.placing.world import (
     CALL,
     CALLS,
     CLASS,
+    COLD,
     CONCURRENCY,
     DROPPED,
     DURATION_US,
@@ -65,6 +69,8 @@ from analytics.serverless.placing.world import (
     READY,
     READY_US,
     REFUSED,
+    SAVED_US,
+    SHORTENED,
     SINCE_US,
     SUBJECT,
     UNLOAD,
@@ -81,13 +87,14 @@ from analytics.serverless.placing.world import (
     World,
     most_rows,
 )
+from scheduler.core.serverless.chains import holds, see_call
 from scheduler.core.serverless.policy import COLD_US
 
 
 @njit(cache=True)
 def advance(
     decide: Any, learn: Any, learns: bool, settings: Any, facts: Any, state: Any, windows: Any, score_batch: Any,
-    world: World, calls: Any, k: int, n: int, until_us: int,
+    chains: bool, world: World, calls: Any, k: int, n: int, until_us: int,
 ) -> int:  # fmt: skip
     """Replay calls [k, n) and all that happens before them; gives the call to go on with.
 
@@ -124,6 +131,9 @@ def advance(
                 decide, learn, learns, settings, facts, state, windows, score_batch, world, calls[k, 1], now_us,
                 calls[k, 2],
             )  # fmt: skip
+            if chains:
+                _load_followers(world, facts, score_batch, calls[k, 1], now_us)
+                see_call(world.links, calls[k, 1], now_us)
             k += 1
         else:
             return k
@@ -152,6 +162,10 @@ def _arrive(
     pod = _free_pod(world, s, now_us)
     if pod != NONE:
         _serve(world, pod, now_us, duration_us)
+        return
+    pod = _loading_pod(world, s)
+    if pod != NONE:
+        _take_loading(world, facts, pod, now_us, duration_us)
         return
     n = NONE
     if owners[s, FITS] and at[WAIT_HEAD] == NONE:
@@ -193,6 +207,59 @@ def _serve(world: World, pod: int, now_us: int, duration_us: int) -> None:
     pods[pod, CALLS] += 1
     pods[pod, LAST_US] = max(pods[pod, LAST_US], now_us + duration_us)
     push(world, now_us + duration_us, END, pod)
+
+
+@njit(cache=True)
+def _loading_pod(world: World, s: int) -> int:
+    """The subject's pod without calls that is ready first, the newest of equals; or NONE. None of them is ready yet."""
+    pods, chosen, pod = world.pods, NONE, world.owners[s, HEAD]
+    while pod != NONE:
+        if pods[pod, CALLS] == 0 and (chosen == NONE or pods[pod, READY_US] < pods[chosen, READY_US]):
+            chosen = pod
+        pod = pods[pod, NEXT]
+    return chosen
+
+
+@njit(cache=True)
+def _take_loading(world: World, facts: Any, pod: int, now_us: int, duration_us: int) -> None:
+    """A call waits for a pod that is loading already."""
+    at, pods, s = world.at, world.pods, world.pods[pod, SUBJECT]
+    stop_idling(world, pod, now_us)
+    world.account[s, COLD] += 1
+    at[SHORTENED] += 1
+    at[SAVED_US] += int(facts[s, COLD_US]) - (pods[pod, READY_US] - now_us)
+    pods[pod, CALLS] = 1
+    pods[pod, LAST_US] = pods[pod, READY_US] + duration_us
+    push(world, pods[pod, LAST_US], END, pod)
+    if world.owners[s, CONCURRENCY] > 1:
+        push(world, pods[pod, READY_US], READY, pod)
+
+
+@njit(cache=True)
+def _load_followers(world: World, facts: Any, score_batch: Any, s: int, now_us: int) -> None:
+    """A call of `s` came: have a pod ready for what follows, for as long as it may take to follow."""
+    at, pods, owners, links = world.at, world.pods, world.owners, world.links
+    for k in range(links.follower.shape[1]):
+        other = links.follower[s, k]
+        if other == NONE or not owners[other, FITS] or not holds(links, s, other):
+            continue
+        cold_us = int(facts[other, COLD_US])
+        until_us = now_us + max(links.limits[0], cold_us) + 1
+        pod = owners[other, HEAD]
+        while pod != NONE and pods[pod, CALLS] > 0:
+            pod = pods[pod, NEXT]
+        if pod != NONE:
+            pods[pod, UNTIL_US] = max(pods[pod, UNTIL_US], until_us)
+        elif at[WAIT_HEAD] == NONE:
+            n = pick_node(world, owners[other, CLASS], score_batch)
+            if n == NONE:
+                at[DROPPED] += 1
+                continue
+            pod = load_ahead(world, other, n, now_us, now_us + cold_us)
+            pods[pod, LAST_US], pods[pod, UNTIL_US] = now_us, until_us
+            world.account[other, LOADS] += 1
+        if pod != NONE:
+            _set_alarm(world, pod)
 
 
 @njit(cache=True)

@@ -25,6 +25,7 @@ from analytics.serverless.results import US_PER_HOUR
 from analytics.serverless.stream import read_calls
 from analytics.serverless.subjects import Subjects, read_subjects
 from scheduler.core.policies import Policy, get_policy
+from scheduler.core.serverless.chains import new_links
 from scheduler.core.serverless.policy import MAX_WINDOWS
 from traces.schema import Trace
 
@@ -36,7 +37,9 @@ class PlacingOptions:
     """What is tried: every policy with every placement on every fleet.
 
     wait_us: how long a call waits for room before it is refused, 0: not at all. cpu_milli: requested by pods of
-    functions whose trace says nothing of CPU. seed: of placements that draw.
+    functions whose trace says nothing of CPU. seed: of placements that draw. chain_us: how soon a function that is
+    called in a chain follows the one before it, None: pods are not loaded down chains; chain_share: of a function's
+    calls that another one must have followed.
     """
 
     policies: tuple[PolicySpec, ...]
@@ -45,6 +48,8 @@ class PlacingOptions:
     wait_us: int = 60_000_000
     cpu_milli: int = 100
     seed: int = 0
+    chain_us: int | None = None
+    chain_share: float = 0.5
 
     def __post_init__(self) -> None:
         wrong = []
@@ -63,6 +68,8 @@ class PlacingOptions:
                 wrong.append(f"{name} is not a score of single pods, so it cannot say where a cold start lands")
         if self.wait_us < 0 or self.cpu_milli < 1:
             wrong.append("a wait is at least 0 s, and a pod requests at least 1 millicore")
+        if not 0 < self.chain_share <= 1 or (self.chain_us or 0) < 0:
+            wrong.append("a chain has a lag of at least 0 s and a share above 0 and at most 1")
         if wrong:
             raise InputError("; ".join(wrong))
 
@@ -87,13 +94,14 @@ class Placed:
         """What `stowage serverless place --json` says of it.
 
         nodes_used, packed: over time; packed is what pods request of the nodes that have any, in_use of all nodes.
-        mean_delay_s: of a served call, by cold starts and waits. waited: calls served after a wait for room.
+        mean_delay_s: of a served call, by cold starts and waits. waited: calls served after a wait for room. shortened:
+        cold starts whose pod was loading already.
         """
         at, spent = self.world.at, self.world.spent
         cold, idle_us, loads, early, refused = self.world.account.T
         calls, waited, waited_s = int(self.invocations.sum()), int(at[state.WAITED]), int(at[state.WAITED_US]) / 1e6
         served = calls - int(refused.sum())
-        cold_s = float(cold @ self.subjects.cold_s)
+        cold_s = float(cold @ self.subjects.cold_s) - int(at[state.SAVED_US]) / 1e6
         requested = spent[[state.CPU_US, state.MEMORY_US]]
         return {
             "policy": self.spec.label,
@@ -102,6 +110,7 @@ class Placed:
             "nodes": len(self.fleet),
             "invocations": calls,
             "cold_starts": int(cold.sum()),
+            "shortened": int(at[state.SHORTENED]),
             "pre_warms": int(loads.sum()),
             "pre_warms_dropped": int(at[state.DROPPED]),
             "unloaded_early": int(early.sum()),
@@ -154,8 +163,10 @@ class _Run:
         self.windows = np.zeros((MAX_WINDOWS, 2), np.int64)
         self.score = score_batch_of(placement.score)
         self.world = new_world(
-            requests, fleet.allocatable, subjects.concurrency, start_us, options.seed, options.wait_us
-        )
+            requests, fleet.allocatable, subjects.concurrency, start_us, options.seed, options.wait_us,
+            new_links(len(subjects), options.chain_us or 0, options.chain_share),
+        )  # fmt: skip
+        self.chains = options.chain_us is not None
 
     def advance(self, calls: Ints, until_us: int) -> None:
         """Replay calls in order of time, and what happens until `until_us` after them."""
@@ -163,7 +174,7 @@ class _Run:
         while True:
             k = loop.advance(
                 self.decide, self.learn, self.learns, self.settings, self.subjects.facts, self.state, self.windows,
-                self.score, self.world, calls, k, len(calls), until_us,
+                self.score, self.chains, self.world, calls, k, len(calls), until_us,
             )  # fmt: skip
             if not self.world.at[state.IS_SHORT]:
                 break

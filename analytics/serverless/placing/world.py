@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from scheduler.core.serverless.chains import Links
 from scheduler.core.serverless.policy import MAX_WINDOWS
 
 Ints = NDArray[np.int64]
@@ -34,7 +35,8 @@ IDLE_HEAD, IDLE_TAIL, WAIT_HEAD, WAIT_TAIL = 5, 6, 7, 8
 SEED, DECISIONS, PATIENCE_US = 9, 10, 11
 SETTLED_US, NODES, MOST_NODES, LIVE, MOST_LIVE = 12, 13, 14, 15, 16
 WAITING, WAITED, WAITED_US, LONGEST_US, DROPPED = 17, 18, 19, 20, 21
-PLACES: Final = 22
+SHORTENED, SAVED_US = 22, 23
+PLACES: Final = 24
 
 # Columns of World.account, per subject
 COLD, IDLE_US, LOADS, EARLY, REFUSED = range(5)
@@ -86,10 +88,11 @@ class World(NamedTuple):
     level: Any  # (4,) requested CPU and memory; CPU and memory of the nodes in use
     spent: Any  # (5,) float64
     account: Any  # (S, 5)
+    links: Links
 
 
 def new_world(
-    requests: Ints, allocatable: Ints, concurrency: Ints, start_us: int, seed: int, patience_us: int
+    requests: Ints, allocatable: Ints, concurrency: Ints, start_us: int, seed: int, patience_us: int, links: Links
 ) -> World:
     """Nodes without pods. requests: (S, 2); allocatable: (N, 2); patience_us: how long a call waits for room."""
     kinds, class_of = np.unique(requests, axis=0, return_inverse=True)
@@ -125,6 +128,7 @@ def new_world(
         level=np.zeros(4, np.int64),
         spent=np.zeros(5),
         account=np.zeros((subjects, 5), np.int64),
+        links=links,
     )
 
 

@@ -38,6 +38,33 @@ def plan_of(windows: Windows, lead_us: int) -> tuple[int, list[tuple[int, int, i
     return blocks[0][2], [(begin, ready, end) for begin, ready, end in blocks[1:]]
 
 
+class NaiveLinks:
+    """Who follows whom, from all calls so far, as long as no subject has more leaders than are kept."""
+
+    def __init__(self, lag_us: int, share: float) -> None:
+        self.lag_us, self.share = lag_us, share
+        self.calls: list[tuple[int, int]] = []
+        self.followed: dict[tuple[int, int], list[int]] = {}  # (leader, follower) -> positions of calls that were
+        self.first: dict[tuple[int, int], int] = {}
+
+    def see(self, b: int, now: int) -> None:
+        counted = set()
+        for n, (at, a) in enumerate(self.calls):
+            if a != b and at >= now - self.lag_us and a not in counted:
+                mine = self.followed.setdefault((a, b), [])
+                if not mine or n > mine[-1]:
+                    mine.append(n)
+                    counted.add(a)
+        self.calls.append((now, b))
+
+    def holds(self, a: int, b: int) -> bool:
+        mine = self.followed.get((a, b))
+        if not mine:
+            return False
+        since = sum(other == a for _, other in self.calls[mine[0] :])
+        return since >= 3 and len(mine) / since >= self.share
+
+
 class Naive:
     """Give it a fleet, then `run` calls. account: (S, 5) cold starts, idle us, loads, unloaded early, refused."""
 
@@ -56,6 +83,9 @@ class Naive:
         self.since: list[int | None] = [None] * subjects
         self.plan: list[list[tuple[int, int, int]]] = [[] for _ in range(subjects)]
         self.events: list[tuple[int, int, int]] = []
+        self.links: NaiveLinks | None = None
+        self.slots: list[list[int | None]] = [[None] * 8 for _ in range(subjects)]  # followers, in order of discovery
+        self.shortened = self.saved_us = 0
         self.made = self.queued = self.waited = self.waited_us = self.dropped = self.now = 0
         self.node_us = self.cpu_us = self.most_nodes = 0
 
@@ -64,6 +94,9 @@ class Naive:
             self._until(now, CALL)
             self._advance(now)
             self._arrive(now, s, duration)
+            if self.links is not None:
+                self._load_followers(self.links, s, now)
+                self._learn_links(self.links, s, now)
             self._serve_line(now)
         self._until(end_us, CALL)
         self._advance(end_us)
@@ -115,6 +148,9 @@ class Naive:
         ]  # fmt: skip
         if free:
             self._serve(max(free, key=lambda pod: (pod.last_us, pod.number)), now, duration)
+        elif any(pod.s == s for pod in self.idle):
+            loading = [pod for pod in self.idle if pod.s == s]
+            self._take_loading(min(loading, key=lambda pod: (pod.ready_us, -pod.number)), now, duration)
         elif not any((self.requests[s] <= room).all() for room in self.size):
             self._refuse(s, now)
         elif self.line:
@@ -125,6 +161,52 @@ class Naive:
                 self._wait_or_refuse(s, now, duration)
             else:
                 self._load(s, node, now, duration)
+
+    def _take_loading(self, pod: Pod, now: int, duration: int) -> None:
+        self._pay(pod, now)
+        self.account[pod.s, 0] += 1
+        self.shortened += 1
+        self.saved_us += int(self.brain.facts[pod.s, COLD_US]) - (pod.ready_us - now)
+        pod.calls, pod.last_us = 1, pod.ready_us + duration
+        heapq.heappush(self.events, (pod.last_us, END, pod.number))
+        heapq.heappush(self.events, (pod.ready_us, READY, pod.number))
+
+    def _load_followers(self, links: NaiveLinks, s: int, now: int) -> None:
+        for other in self.slots[s]:
+            if other is None or not links.holds(s, other):
+                continue
+            if not any((self.requests[other] <= room).all() for room in self.size):
+                continue
+            cold_us = int(self.brain.facts[other, COLD_US])
+            until = now + max(links.lag_us, cold_us) + 1
+            spare = [pod for pod in self.idle if pod.s == other]
+            if spare:
+                pod = max(spare, key=lambda pod: pod.number)
+                pod.until_us = max(pod.until_us, until)
+                heapq.heappush(self.events, (pod.until_us, OVER, pod.number))
+            elif not self.line:
+                node = self._best(other)
+                if node is None:
+                    self.dropped += 1
+                    continue
+                pod = self._new(other, node)
+                self.account[other, 2] += 1
+                pod.ready_us, pod.last_us = now + cold_us, now
+                self._stand_idle(pod, now, until, OVER)
+
+    def _learn_links(self, links: NaiveLinks, s: int, now: int) -> None:
+        """See the call; followers stand in eight slots, and a lapsed one gives up its own to the next that holds."""
+        before = {pair: list(mine) for pair, mine in links.followed.items()}
+        links.see(s, now)
+        fresh = [
+            (mine[-1], a) for (a, b), mine in links.followed.items() if b == s and before.get((a, b), [None]) != mine
+        ]
+        for _, a in sorted(fresh):
+            if len(links.followed[a, s]) < 2 or s in self.slots[a]:
+                continue
+            lapsed = [n for n, other in enumerate(self.slots[a]) if other is None or not links.holds(a, other)]
+            if lapsed and links.holds(a, s):
+                self.slots[a][lapsed[0]] = s
 
     def _wait_or_refuse(self, s: int, now: int, duration: int) -> None:
         if self.patience_us == 0:

@@ -13,7 +13,7 @@ import typer
 from azure_sample import write_trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_placing import Naive
+from naive_placing import Naive, NaiveLinks
 from naive_replay import Brain
 from typer.testing import CliRunner
 
@@ -85,19 +85,25 @@ some_calls = st.lists(
     functions=functions, calls=some_calls,
     fleet=st.sampled_from(["1x3cpu,4Gi", "2x2600mcpu,4Gi", "3x1cpu,1Gi+1x4cpu,2Gi"]),
     placement=st.sampled_from(["best-fit", "kube-default", "worst-fit"]), concurrency=st.integers(1, 2),
-    wait_s=st.sampled_from([0, 10, 600]),
+    wait_s=st.sampled_from([0, 10, 600]), chain_s=st.sampled_from([None, 2, 30]),
 )  # fmt: skip
 def test_agrees_with_plain_python(
-    policy: str, functions: Any, calls: Any, fleet: str, placement: str, concurrency: int, wait_s: int
-) -> None:
+    policy: str, functions: Any, calls: Any, fleet: str, placement: str, concurrency: int, wait_s: int,
+    chain_s: int | None,
+) -> None:  # fmt: skip
     calls = [(at, n % len(functions), runs) for at, n, runs in calls]
     with tempfile.TemporaryDirectory() as folder:
         trace = a_trace(Path(folder) / "trace", functions, calls)
-        found = run(trace, fleet, policy, placement, concurrency=concurrency, wait_us=wait_s * SECOND_US)
+        chain_us = None if chain_s is None else chain_s * SECOND_US
+        found = run(
+            trace, fleet, policy, placement, concurrency=concurrency, wait_us=wait_s * SECOND_US, chain_us=chain_us
+        )
         requests, _ = read_requests(trace, found.subjects, 100)
     spec = PolicySpec.parse(policy)
     brain = Brain(get_serverless_policy(spec.name), dict(spec.given), found.subjects.facts)
     naive = Naive(brain, requests, Fleet.parse(fleet).allocatable, placement, concurrency, wait_s * SECOND_US)
+    if chain_us is not None:
+        naive.links = NaiveLinks(chain_us, 0.5)
     single = [(at * SECOND_US, n, (runs or 1) * SECOND_US) for at, n, runs in sorted(calls)]
     end_us = max(at for at, _, _ in single) + 1
     # The trace begins at its first call; nothing was used before.
@@ -108,6 +114,7 @@ def test_agrees_with_plain_python(
     assert (at[state.WAITED], at[state.WAITED_US], at[state.DROPPED], at[state.MOST_NODES]) == (
         naive.waited, naive.waited_us, naive.dropped, naive.most_nodes,
     )  # fmt: skip
+    assert (at[state.SHORTENED], at[state.SAVED_US]) == (naive.shortened, naive.saved_us)
     assert found.world.spent[state.NODE_US] == naive.node_us
     assert found.world.spent[state.CPU_US] == naive.cpu_us
 
@@ -127,6 +134,31 @@ def test_with_room_for_all_it_counts_what_the_replay_without_nodes_does(
     expected = np.stack([outcome.cold_starts, outcome.idle_us, outcome.loads], axis=1)
     np.testing.assert_array_equal(placed.world.account[:, :3], expected)
     assert placed.world.account[:, 3:].sum() == 0
+
+
+def a_chain(folder: Path, rounds: int, lag_s: float, every_s: int = 600) -> Any:
+    """Function 0 is called every ten minutes, 1 and 2 follow it one after the other; cold starts take 2 s."""
+    calls = [(every_s * n + k * lag_s, k, 0.1) for n in range(rounds) for k in range(3)]
+    return a_trace(folder, [{}, {}, {}], calls, end_s=every_s * rounds)
+
+
+def test_what_follows_is_loaded_when_the_chain_begins(tmp_path: Path) -> None:
+    trace = a_chain(tmp_path / "t", 10, lag_s=3)
+    without = run(trace, str(LARGE), "fixed:keep-alive=10s").figures()
+    found = run(trace, str(LARGE), "fixed:keep-alive=10s", chain_us=10 * SECOND_US)
+    # Three rounds show who follows whom; in the seven after them only the first function is cold.
+    assert without["cold_starts"] == 30
+    assert found.world.account[:, state.COLD].tolist() == [10, 3, 3]
+    assert found.figures()["shortened"] == 0
+    assert found.figures()["mean_delay_s"] == pytest.approx(2 * 16 / 30)
+
+
+def test_a_follower_that_comes_soon_waits_for_the_rest_of_its_pod(tmp_path: Path) -> None:
+    figures = run(a_chain(tmp_path / "t", 10, lag_s=0.5), str(LARGE), "fixed:keep-alive=10s", chain_us=5 * SECOND_US)
+    found = figures.figures()
+    # Loading begins with the first call: 1.5 s are left when 1 is called, 1 s when 2 is.
+    assert (found["cold_starts"], found["shortened"]) == (30, 14)
+    assert found["mean_delay_s"] == pytest.approx((10 * 2 + 3 * (2 + 2) + 7 * (1.5 + 1)) / 30)
 
 
 def test_an_idle_pod_makes_way_the_longest_idle_first(tmp_path: Path) -> None:
