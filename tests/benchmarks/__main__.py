@@ -17,7 +17,7 @@ from tests.benchmarks.harness import warm_up
 # The last makes this process large.
 BENCHES = (
     "command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "detection",
-    "faults", "fgd", "auction", "huawei", "price_round", "assignment", "auction_growth", "auction_lies",
+    "faults", "fgd", "auction", "chains", "huawei", "price_round", "assignment", "auction_growth", "auction_lies",
     "auction_replay", "auction_shared", "migration", "restart", "serverless_import",
     "serverless", "policies",
 )  # fmt: skip
