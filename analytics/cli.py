@@ -1,4 +1,4 @@
-"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, `auction`, `fgd`, `serverless`, `bench`."""
+"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, `auction`, `balance`, `fgd`, `serverless`, `bench`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from analytics import (
     auction_cli,
+    balance_cli,
     bench_cli,
     fgd_cli,
     serverless_cli,
@@ -28,6 +29,7 @@ def mount(app: typer.Typer) -> None:
     app.command("capacity")(capacity)
     app.command("sql")(sql)
     app.command("auction")(auction_cli.auction)
+    app.command("balance")(balance_cli.balance)
     app.command("fgd")(fgd_cli.fgd)
     serverless_studies_cli.mount(serverless_cli.app)
     serverless_place_cli.mount(serverless_cli.app)

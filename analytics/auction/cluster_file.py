@@ -34,7 +34,7 @@ def read_cluster(path: Path, data: bytes, *, exclusive: bool) -> tuple[Market, T
     bidders = [pod for pod in waiting if held_back(pod) is None]
     resources = ["cpu", "memory", "pods", *_others(bidders)]
     room = _free(snapshot, nodes, resources)
-    demand = _amounts([{**pod.requests, "pods": 1} for pod in bidders], resources, up=True)
+    demand = amounts_of([{**pod.requests, "pods": 1} for pod in bidders], resources, up=True)
     largest = np.maximum(room.max(axis=0, initial=0), 1)
     owner = intern(pod.namespace for pod in bidders)
     rows = [_accepted(pod, nodes, demand[j], room) for j, pod in enumerate(bidders)]
@@ -66,14 +66,14 @@ def _others(pods: list[Pod]) -> list[str]:
 def _free(snapshot: Snapshot, nodes: list[Node], resources: list[str]) -> Ints:
     """(N, R) what the pods that run leave; nothing where they hold more than there is."""
     row = {node.name: n for n, node in enumerate(nodes)}
-    room = _amounts([{"pods": PODS_UNLESS_STATED, **node.allocatable} for node in nodes], resources, up=False)
+    room = amounts_of([{"pods": PODS_UNLESS_STATED, **node.allocatable} for node in nodes], resources, up=False)
     running = [pod for pod in snapshot.pods if pod.node in row]
-    taken = _amounts([{**pod.requests, "pods": 1} for pod in running], resources, up=True)
+    taken = amounts_of([{**pod.requests, "pods": 1} for pod in running], resources, up=True)
     np.subtract.at(room, np.array([row[pod.node] for pod in running if pod.node], np.int64), taken)
     return np.maximum(room, 0)
 
 
-def _amounts(rows: list[dict[str, int]], resources: list[str], *, up: bool) -> Ints:
+def amounts_of(rows: list[dict[str, int]], resources: list[str], *, up: bool) -> Ints:
     """(rows, R), bytes in whole MiB: demands rounded up, room down."""
     out = np.zeros((len(rows), len(resources)), np.int64)
     for i, amounts in enumerate(rows):

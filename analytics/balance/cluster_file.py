@@ -1,0 +1,72 @@
+"""A live cluster as a balancing instance: what `kubectl get nodes,pods -A -o json` prints, or our own snapshot.
+
+Pods load their node with their requests: the list says nothing of use. A pod that must not move (as for
+`stowage pack`) is pinned, and so is one whose affinity or spreading binds it to others, which is not modelled here.
+Moving a pod costs the memory it requests in MiB, at least 1. Pods that wait are placed where there is room.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from analytics.auction.cluster_file import PODS_UNLESS_STATED, amounts_of
+from scheduler.core.balance.problem import WAITING, Instance
+from scheduler.core.packing.pins import PackOptions, held_back, pin_reason
+from scheduler.core.packing.selectors import affinity_accepts, affinity_terms, anti_affinity_terms, untolerated
+from scheduler.core.snapshot import Pod, Snapshot, parse_snapshot
+
+
+def read_cluster(path: Path, data: bytes) -> tuple[Instance, list[str]]:
+    """The instance, and what the reader should know. Raises SnapshotError."""
+    snapshot = parse_snapshot(data)
+    nodes = sorted(snapshot.nodes, key=lambda node: node.name)
+    row = {node.name: n for n, node in enumerate(nodes)}
+    pods = sorted((pod for pod in snapshot.pods if _counts(pod, row)), key=lambda pod: pod.key)
+    resources = sorted({"cpu", "memory", "pods", *(name for pod in pods for name in pod.requests)})
+    use = amounts_of([{**pod.requests, "pods": 1} for pod in pods], resources, up=True)
+    pinned = [_is_pinned(pod) for pod in pods]
+    allowed = np.zeros((len(pods), len(nodes)), np.bool_)
+    for t, pod in enumerate(pods):
+        for n, node in enumerate(nodes):
+            open_node = node.ready and not node.unschedulable
+            allowed[t, n] = open_node and untolerated(pod, node) is None and affinity_accepts(pod, node)
+    home = np.array([WAITING if pod.node is None else row[pod.node] for pod in pods], np.int32)
+    memory = np.maximum(use[:, resources.index("memory")], 1)
+    instance = Instance(
+        nodes=np.array([node.name for node in nodes], np.str_),
+        resources=tuple(resources),
+        capacity=amounts_of([{"pods": PODS_UNLESS_STATED, **node.allocatable} for node in nodes], resources, up=False),
+        tasks=np.array([pod.key for pod in pods], np.str_),
+        request=use,
+        use=use,
+        home=home,
+        cost=np.where(home == WAITING, 0, memory).astype(np.int64),
+        priority=np.array([max(pod.priority, 0) for pod in pods], np.int64),
+        pinned=np.array(pinned, np.bool_),
+        mask=np.arange(len(pods), dtype=np.int32),
+        allowed=allowed,
+        group=np.full(len(pods), -1, np.int32),
+    )
+    return instance, _notes(snapshot, path, pods, pinned)
+
+
+def _counts(pod: Pod, row: dict[str, int]) -> bool:
+    return held_back(pod) is None if pod.node is None else pod.node in row
+
+
+def _is_pinned(pod: Pod) -> bool:
+    bound = bool(pod.spread or affinity_terms(pod) or anti_affinity_terms(pod))
+    return bound or (pod.node is not None and pin_reason(pod, PackOptions()) is not None)
+
+
+def _notes(snapshot: Snapshot, path: Path, pods: list[Pod], pinned: list[bool]) -> list[str]:
+    notes = [f"{path}: pods load nodes with their requests; a move costs the memory requested, in MiB"]
+    if any(pinned):
+        first = next(pod.key for pod, held in zip(pods, pinned, strict=True) if held)
+        notes.append(f"{sum(pinned)} pods must not move, or have rules that are not modelled: {first}, ...")
+    left_out = len(snapshot.pods) - len(pods)
+    if left_out:
+        notes.append(f"{left_out} pods are held back, or on nodes that are not in the list: left out")
+    return notes
