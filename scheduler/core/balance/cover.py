@@ -66,6 +66,7 @@ def improve_parts(search: Search, covers: Sequence[Cover]) -> None:
         width = min(FEW + failed // 8, MANY)
         chosen = _draw_nodes(search, least, width, rng)
         tasks = _tasks_of(search, chosen)
+        search.meter.count(nodes + len(search.columns.home))
         most = max(MOST_PLACES // max(len(tasks), 1), 1)
         options = [chosen[search.columns.reach[t, chosen]][:most].tolist() for t in tasks]
         improved = solve_part(search, tasks, options, min(STEP_WORK, search.left), is_whole=False)

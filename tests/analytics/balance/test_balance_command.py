@@ -1,0 +1,130 @@
+"""`stowage balance` end to end on small files and a small trace."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import stowage
+from analytics.balance.instance_file import read_instance, write_instance
+from analytics.balance.trace_cut import Cut, TraceInstant
+from analytics.errors import InputError
+from tests.analytics.auction.files import a_node, a_pod
+from tests.analytics.small_traces import SmallTrace, ran
+
+INSTANCE = {
+    "kind": "StowageBalance",
+    "version": 1,
+    "nodes": [{"name": "n1", "capacity": {"cpu": 9}}, {"name": "n2", "capacity": {"cpu": 9}}],
+    "tasks": [
+        {"name": "large", "node": "n1", "use": {"cpu": 6}, "cost": 9},
+        {"name": "small", "node": "n1", "use": {"cpu": 4}, "cost": 2, "group": "job"},
+        {"name": "later", "request": {"cpu": 3}, "priority": 1, "nodes": ["n2"]},
+    ],
+}
+
+
+def a_file(folder, content=INSTANCE):
+    path = folder / "input.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def balance(*words):
+    answer = CliRunner().invoke(stowage.app, ["balance", *map(str, words), "--budget", "0.05s"], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    return answer.stdout
+
+
+def test_moves_say_from_where_to_where_at_what_cost_and_why(tmp_path):
+    found = json.loads(balance(a_file(tmp_path), "--json"))
+    assert found["moves"] == [
+        {"task": "later", "from": None, "to": "n2", "cost": 0, "why": "it waited"},
+        {"task": "small", "from": "n1", "to": "n2", "cost": 2, "why": "n1 lacks 1 cpu"},
+    ]
+    assert (found["verdict"], found["gap"], found["bound"]["cost"]) == ("optimal", 0.0, 2)
+    assert found["before"]["overload"] == pytest.approx(1 / 9)
+    assert found["after"]["overload"] == 0
+    assert "n1 lacks 1 cpu" in balance(a_file(tmp_path))
+
+
+def test_all_methods_stand_in_one_table(tmp_path):
+    text = balance(a_file(tmp_path), "--compare")
+    assert all(name in text for name in ("cover", "seeded-genetic", "full-scan", "optimal"))
+
+
+def test_a_file_that_was_written_reads_back_the_same(tmp_path):
+    copy = tmp_path / "copy.json"
+    balance(a_file(tmp_path), "-o", copy)
+    again = read_instance(copy, copy.read_text())
+    assert write_instance(again) == copy.read_text()
+    assert again.tasks.tolist() == ["large", "later", "small"]
+    assert again.can_arrive().tolist() == [[False, True], [False, True], [False, True]]
+
+
+def test_a_cluster_is_balanced_by_requests_and_its_bare_pods_stay(tmp_path):
+    owned = a_pod("a", cpu="3", node="x")
+    owned["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}]
+    items = [a_node("x"), a_node("y"), owned, a_pod("b", cpu="2", node="x")]
+    found = json.loads(balance(a_file(tmp_path, {"kind": "List", "items": items}), "--json"))
+    assert [(move["task"], move["to"]) for move in found["moves"]] == [("shop/a", "y")]
+    assert any("1 pods must not move" in note for note in found["notes"])
+
+
+def a_trace():
+    trace = SmallTrace()
+    for machine in (1, 2):
+        trace.machine(machine, cpu=1000, memory=1000)
+    for index in range(3):
+        trace.task(ran(0, 5, 60, on=1), job=7, index=index, cpu=500, memory=100 + index)
+    trace.task(ran(0, 30, 60, on=2), job=8, cpu=500, memory=100)
+    return trace
+
+
+def test_a_cut_of_a_trace_has_what_runs_then(tmp_path):
+    trace = a_trace().write(tmp_path / "trace")
+    instant = TraceInstant(trace, 10_000_000)
+    instance, notes = instant.cut(Cut(10_000_000, nodes=2))
+    assert instance.capacity.tolist() == [[1250, 1100], [1250, 1100]]
+    assert instance.home.tolist() == [0, 0, 0]
+    assert instance.cost.tolist() == [100, 101, 102]
+    assert any("1.25 x cpu_milli" in note for note in notes)
+    drawn = [instant.cut(Cut(10_000_000, nodes=1, seed=seed))[0].nodes.tolist() for seed in range(8)]
+    assert {"machine-1"} <= set(np.ravel(drawn))
+    found = json.loads(balance(tmp_path / "trace", "--at", "10s", "--json"))
+    assert [(move["task"], move["cost"]) for move in found["moves"]] == [("task-7-0", 100)]
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"nodes": INSTANCE["nodes"][:1] * 2}, "2 nodes are named 'n1'; names are unique"),
+        ({"tasks": [{"name": "a", "node": "n9"}]}, "task 'a' runs on node 'n9', which is not in the file"),
+        ({"tasks": [{"name": "a", "nodes": ["n9"]}]}, "task 'a' may use node 'n9', which is not in the file"),
+        ({"tasks": [{"name": "a", "use": {"cpu": -1}}]}, "cpu is -1; an amount is at least 0"),
+        ({"tasks": [{"name": "a", "colour": 1}]}, "unknown field `colour`"),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_rule(tmp_path, change, rule):
+    path = a_file(tmp_path)
+    with pytest.raises(InputError) as refusal:
+        read_instance(path, json.dumps({**INSTANCE, **change}))
+    assert str(path) in str(refusal.value)
+    assert rule in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["--method", "magic"], "--method magic: choose cover, greedy"),
+        (["--at", "1h"], "is no imported trace"),
+        (["--budget", "0s"], "longer than nothing"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path, words, rule):
+    with pytest.raises(InputError) as refusal:
+        CliRunner().invoke(stowage.app, ["balance", str(a_file(tmp_path)), *words], catch_exceptions=False)
+    assert rule in str(refusal.value)
