@@ -92,7 +92,7 @@ def write_instance(instance: Instance) -> str:
                 group="" if instance.group[t] < 0 else f"group-{instance.group[t]:06d}",
             )
         )
-    return msgspec.json.encode(InstanceEntry(KIND, 1, nodes, tasks)).decode() + "\n"
+    return msgspec.json.encode(InstanceEntry("StowageBalance", 1, nodes, tasks)).decode() + "\n"
 
 
 def _build(entry: InstanceEntry) -> Instance:

@@ -38,7 +38,7 @@ class Floor:
 def find_floor(instance: Instance, seed: int) -> Floor:
     """The bounds of the module's text. The cost has none where no placement is stable: any may be least overloaded."""
     reach = instance.can_arrive()
-    movable = reach.any(axis=1)
+    movable = np.asarray(reach.any(axis=1), np.bool_)
     runs = instance.home != WAITING
     overload, reasons = _least_overload(instance, movable, runs)
     stuck = ~runs & ~movable

@@ -57,7 +57,7 @@ def cp_sat(search: Search) -> None:
         solve_part(search, columns.movable, everywhere, search.left, is_whole=True)
         return
     start = loops.make_state(columns, instance.home)
-    ill = (start.free < 0).any(axis=1)
+    ill = np.asarray((start.free < 0).any(axis=1), np.bool_)
     home = columns.home[columns.movable]
     tasks = columns.movable[(home == WAITING) | ill[np.maximum(home, 0)]]
     share = start.free / np.maximum(instance.capacity, 1)

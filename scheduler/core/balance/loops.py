@@ -73,8 +73,8 @@ def make_state(columns: Columns, at: Codes) -> State:
 
 
 def copy_state(state: State) -> State:
-    """A trial works on a copy."""
-    return State(*(part.copy() for part in state))
+    """A trial needs its copy."""
+    return State._make(one.copy() for one in state)
 
 
 def make_dice(seed: int) -> Dice:

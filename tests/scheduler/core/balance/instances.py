@@ -8,18 +8,20 @@ from scheduler.core.balance.problem import WAITING, Instance
 
 
 def an_instance(capacity, tasks, *, resources=("cpu", "memory"), allowed=None):
-    """capacity: a row per node n0, n1, .... tasks: dicts of use, and of home (None waits), cost, priority, pinned,
-    mask, group, request as wanted."""
+    """capacity: a row per node n0, n1, ... (n00 where there are more than ten).
+
+    tasks: dicts of use, and of home (None waits), cost, priority, pinned, mask, group, request as wanted.
+    """
     nodes = len(capacity)
     masks = np.ones((1, nodes), np.bool_) if allowed is None else np.array(allowed, np.bool_)
     use = np.array([one["use"] for one in tasks], np.int64).reshape(len(tasks), len(resources))
     request = np.array([one.get("request", one["use"]) for one in tasks], np.int64).reshape(use.shape)
     home = [WAITING if one.get("home") is None else one["home"] for one in tasks]
     return Instance(
-        nodes=np.array([f"n{n}" for n in range(nodes)], np.str_),
+        nodes=np.array([f"n{n:0{len(str(nodes - 1))}d}" for n in range(nodes)], np.str_),
         resources=tuple(resources),
         capacity=np.array(capacity, np.int64).reshape(nodes, len(resources)),
-        tasks=np.array([f"t{t}" for t in range(len(tasks))], np.str_),
+        tasks=np.array([f"t{t:0{len(str(len(tasks) - 1))}d}" for t in range(len(tasks))], np.str_),
         request=request,
         use=use,
         home=np.array(home, np.int32),
