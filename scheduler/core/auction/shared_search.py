@@ -74,7 +74,9 @@ class Allocation:
         seat_in_order(self.board, order, at, self.made.gang_first, self.made.member)
 
     def improve(self, steps: int, seed: int, hot: float = HOT, cold: float = COLD) -> None:
-        """Anneal; what comes out may be worth less than what went in."""
+        """Anneal, if any bid is above 0; what comes out may be worth less than what went in."""
+        if not self.scale:
+            return
         anneal(
             self.board,
             self.made.gang_first,

@@ -191,3 +191,9 @@ def test_requests_that_bid_the_same_for_every_node_are_spread_over_all():
     names = [f"node-{n:02}" for n in range(60)]
     market = a_market({name: [1] for name in names}, {f"r{j:02}": ([1], dict.fromkeys(names, 1.0)) for j in range(60)})
     assert solve_shared(market, effort=0.1).welfare == 60
+
+
+def test_a_market_in_which_nothing_is_worth_anything_is_left_alone():
+    worthless = a_market({"a": [4], "b": [4]}, {"x": ([3], {"a": 0.0, "b": 0.0}), "y": ([2], {"a": 0.0})})
+    outcome = solve_shared(replace(worthless, unlisted=np.array([1.0, 0.0])))
+    assert (outcome.welfare, outcome.bound) == (0.0, 1.0)
