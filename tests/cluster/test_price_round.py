@@ -104,8 +104,7 @@ def test_contended_nodes_get_prices_and_pods_go_where_it_is_cheap(control_plane,
     assert told["auction"]["node"] in dear
     assert told["auction"]["bid_per_bundle"] == pytest.approx(1.0)  # priority 0
     assert told["auction"]["price"] * 1000 == price(control_plane, dear[0])
-    # Which of four equal bids wins two equal places is not a question of who runs, so either may be told.
-    assert {"outbid", "won"} & {one["verdict"] for one in told["decisions"]}
+    assert "outbid" in {one["verdict"] for one in told["decisions"]}
 
 
 def test_the_weight_of_a_namespace_changes_who_wins_and_what_is_dear(control_plane, namespace):

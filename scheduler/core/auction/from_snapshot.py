@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from scheduler.core.auction.budgets import budgets_of, within_budgets
 from scheduler.core.auction.charges import weigh
-from scheduler.core.auction.market import Floats, Market
+from scheduler.core.auction.market import UNPLACED, Floats, Market
 from scheduler.core.auction.prices import reserve_price
 from scheduler.core.columns import Codes, Ints
 from scheduler.core.errors import StowageInputError
@@ -106,6 +106,31 @@ class Round:
         tenths = np.round(self.utilisation, 1)[:, np.newaxis]
         least = reserve_price(tenths, np.array([reserve]))[:, 0]
         return np.maximum(unit_price @ self.bundle.astype(np.float64), least)
+
+    def keep_running(self, at: Codes) -> Codes:
+        """The same winners, but that of pods that need and bid alike those that run win before those that wait.
+
+        To the market they are one; a person who is told that a waiting pod won where an equal one runs is misled. at:
+        (J,) as an outcome has it. Gangs stay as they are.
+        """
+        market, kept = self.market, at.copy()
+        waiting: dict[tuple[int, bytes, float], list[int]] = {}
+        for j in np.flatnonzero((at >= 0) & np.array(self.waits, np.bool_) & (market.gang < 0)).tolist():
+            waiting.setdefault(self._seat(j, int(at[j])), []).append(j)
+        for j in np.flatnonzero((at < 0) & ~np.array(self.waits, np.bool_) & (market.gang < 0)).tolist():
+            for n in market.node[market.first[j] : market.first[j + 1]].tolist():
+                alike = waiting.get(self._seat(j, n))
+                if alike:
+                    kept[alike.pop()], kept[j] = UNPLACED, n
+                    break
+        return kept
+
+    def _seat(self, request: int, node: int) -> tuple[int, bytes, float]:
+        """What makes two requests alike there: the node, what they need, what they bid for it."""
+        market = self.market
+        offers = slice(int(market.first[request]), int(market.first[request + 1]))
+        bid = market.value[offers][market.node[offers] == node]
+        return node, market.demand[request].tobytes(), float(bid[0])
 
     def sizes(self) -> Floats:
         """(J,) the largest share of a bundle that each pod asks for."""

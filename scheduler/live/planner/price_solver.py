@@ -87,7 +87,7 @@ def answer(question: PriceQuestion) -> PriceAnswer:
         free = [PoolPrice(names, float(least[n]), float(made.utilisation[n])) for n, names in enumerate(pools)]
         return PriceAnswer("empty", 0.0, 0.0, 0, 0, time.process_time() - began, free, [])
     outcome = solve_market(market, effort=EFFORT)
-    outcome = replace(outcome, unit_price=made.contended(outcome.unit_price))
+    outcome = replace(outcome, at=made.keep_running(outcome.at), unit_price=made.contended(outcome.unit_price))
     prices = made.pool_prices(outcome.unit_price, question.reserve)
     teller = _Teller(market, outcome)
     return PriceAnswer(

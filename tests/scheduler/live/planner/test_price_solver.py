@@ -44,6 +44,14 @@ def test_room_that_more_want_than_fit_costs_what_they_bid_and_other_room_nothing
     assert found.verdict == "optimal"
 
 
+def test_of_equal_bids_those_that_run_win() -> None:
+    """Whatever the names say: a waiting pod has not won where an equal one runs."""
+    for running in (("p0", "p1"), ("p0", "p2"), ("p1", "p2")):
+        pods = [a_pod(name, kind="a") for name in ("p0", "p1", "p2") if name not in running]
+        pods += [a_pod(name, f"a{n}", kind="a") for n, name in enumerate(running)]
+        assert [one.won for one in ask(NODES, pods).waiting] == [False], running
+
+
 def test_who_bids_more_wins_and_a_weight_can_turn_it() -> None:
     pods = [a_pod("p", kind="b", namespace="shop", priority=9), a_pod("q", kind="b", namespace="lab")]
     won = {one.pod: one.won for one in ask(NODES, pods).waiting}
