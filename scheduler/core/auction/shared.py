@@ -128,13 +128,13 @@ class _Search:
             allocation.improve(steps, self.seed, hot, hot * COLD / HOT)
             self.steps += steps
             self._take(allocation)
-        if steps and self.bound - self.welfare > FINE * self.bound and len(self.made.value) > TINY:
-            self._choose_sets(allocation, effort)
         tries = int(NEIGHBOURHOODS * effort)
         if tries and not self.is_closed and len(self.made.value) > SMALL:
             self.dual.look(self.dual.price, np.empty_like(self.dual.price))
             repair(allocation, self.dual, tries, self.seed)
             self._take(allocation)
+        if steps and self.bound - self.welfare > FINE * self.bound and len(self.made.value) > TINY:
+            self._choose_sets(allocation, effort)
 
     def _choose_sets(self, allocation: Allocation, effort: float) -> None:
         """Bound the market by what whole nodes can do, and choose among the sets that this finds."""
