@@ -102,6 +102,7 @@ _BUILT_IN: Final = {
     "dot-product": "dot_product",
     "drf": "drf",
     "first-fit": "first_fit",
+    "freeness": "freeness",
     "kube-default": "kube_default",
     "most-allocated": "most_allocated",
     "packing": "packing",

@@ -32,6 +32,13 @@ def test_best_fit_keeps_a_pod_without_gpus_off_an_idle_gpu_node() -> None:
     assert _choice("best-fit", *nodes, demand=[100, 100, 0, 0]) == 1
 
 
+def test_freeness_counts_how_many_such_pods_would_fit_in_what_is_scarcest() -> None:
+    nodes = [EMPTY, EMPTY, [4000, 4000, 0, 0]], [[500, 100, 0, 0], [200, 400, 0, 0], [3900, 100, 0, 0]]
+    assert _choice("freeness", *nodes, demand=[100, 100, 0, 0]) == 1
+    assert _choice("freeness", *nodes, demand=[1, 100, 0, 0]) == 2
+    assert _choice("freeness", *nodes, demand=[100, 1, 0, 0]) == 1
+
+
 def test_dot_product_sends_a_memory_heavy_pod_where_memory_is_free() -> None:
     nodes = [EMPTY, EMPTY], [[100, 700, 0, 0], [700, 100, 0, 0]]
     assert _choice("dot-product", *nodes, demand=[10, 200, 0, 0]) == 1
