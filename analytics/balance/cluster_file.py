@@ -2,7 +2,8 @@
 
 Pods load their node with their requests: the list says nothing of use. A pod that must not move (as for
 `stowage pack`) is pinned, and so is one whose affinity or spreading binds it to others, which is not modelled here.
-Moving a pod costs the memory it requests in MiB, at least 1. Pods that wait are placed where there is room.
+Moving a pod costs what `scheduler.core.balance.migration` says of the memory it requests, moved live as `UsualMove`
+states; one whose move is refused is pinned. Pods that wait are placed where there is room.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from analytics.auction.cluster_file import PODS_UNLESS_STATED, amounts_of
+from analytics.balance.move_notes import MOVE_NOTE, refusal_notes
+from scheduler.core.balance.move_price import UsualMove, price_moves
 from scheduler.core.balance.problem import WAITING, Instance
 from scheduler.core.packing.pins import PackOptions, held_back, pin_reason
 from scheduler.core.packing.selectors import affinity_accepts, affinity_terms, anti_affinity_terms, untolerated
 from scheduler.core.snapshot import Pod, Snapshot, parse_snapshot
 
 
-def read_cluster(path: Path, data: bytes) -> tuple[Instance, list[str]]:
-    """The instance, and what the reader should know. Raises SnapshotError."""
+def read_cluster(path: Path, data: bytes, move: UsualMove | None = None) -> tuple[Instance, list[str]]:
+    """The instance, and what the reader should know. move: how a pod moves, if not as usual. Raises SnapshotError."""
     snapshot = parse_snapshot(data)
     nodes = sorted(snapshot.nodes, key=lambda node: node.name)
     row = {node.name: n for n, node in enumerate(nodes)}
@@ -33,7 +36,8 @@ def read_cluster(path: Path, data: bytes) -> tuple[Instance, list[str]]:
             open_node = node.ready and not node.unschedulable
             allowed[t, n] = open_node and untolerated(pod, node) is None and affinity_accepts(pod, node)
     home = np.array([WAITING if pod.node is None else row[pod.node] for pod in pods], np.int32)
-    memory = np.maximum(use[:, resources.index("memory")], 1)
+    cost, reasons = price_moves(use[:, resources.index("memory")].tolist(), move)
+    refused = ["" if at == WAITING else reason for at, reason in zip(home.tolist(), reasons, strict=True)]
     instance = Instance(
         nodes=np.array([node.name for node in nodes], np.str_),
         resources=tuple(resources),
@@ -42,14 +46,14 @@ def read_cluster(path: Path, data: bytes) -> tuple[Instance, list[str]]:
         request=use,
         use=use,
         home=home,
-        cost=np.where(home == WAITING, 0, memory).astype(np.int64),
+        cost=np.where(home == WAITING, 0, cost).astype(np.int64),
         priority=np.array([max(pod.priority, 0) for pod in pods], np.int64),
-        pinned=np.array(pinned, np.bool_),
+        pinned=np.array(pinned, np.bool_) | np.array([bool(reason) for reason in refused], np.bool_),
         mask=np.arange(len(pods), dtype=np.int32),
         allowed=allowed,
         group=np.full(len(pods), -1, np.int32),
     )
-    return instance, _notes(snapshot, path, pods, pinned)
+    return instance, [*_notes(snapshot, path, pods, pinned), *refusal_notes(instance, refused)]
 
 
 def _counts(pod: Pod, row: dict[str, int]) -> bool:
@@ -62,7 +66,7 @@ def _is_pinned(pod: Pod) -> bool:
 
 
 def _notes(snapshot: Snapshot, path: Path, pods: list[Pod], pinned: list[bool]) -> list[str]:
-    notes = [f"{path}: pods load nodes with their requests; a move costs the memory requested, in MiB"]
+    notes = [f"{path}: pods load nodes with their requests", MOVE_NOTE]
     if any(pinned):
         first = next(pod.key for pod, held in zip(pods, pinned, strict=True) if held)
         notes.append(f"{sum(pinned)} pods must not move, or have rules that are not modelled: {first}, ...")

@@ -6,8 +6,9 @@ with the request). Google promises more than it has: in the published 2011 slice
 93 % of the memory when it begins, so on installed capacity nothing is stable. Capacities are therefore multiplied by
 `overcommit`, and a machine is overloaded beyond that; 1 is the installed capacity.
 
-Moving a task costs its memory in MiB (at least 1): what a copy of it sends, for a trace says neither how fast memory is
-written nor what is checkpointed. Tasks that ask for different machines keep that. Other constraints are not modelled.
+Moving a task costs what live migration of its requested memory sends and its downtime, in MiB. A trace says neither how
+fast memory is written nor over which link: `UsualMove` states both. A task whose move is refused is pinned.
+Tasks that ask for different machines keep that. Other constraints are not modelled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from analytics.balance.move_notes import MOVE_NOTE, refusal_notes
 from analytics.errors import InputError
+from scheduler.core.balance.move_price import UsualMove, price_moves
 from scheduler.core.balance.problem import Instance
 from traces.schema import Trace
 
@@ -31,13 +34,17 @@ OVERCOMMIT: Mapping[str, float] = {"cpu_milli": 1.25, "memory_mib": 1.1}
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What to cut. nodes: how many machines. overcommit: by resource, what capacities are multiplied by."""
+    """What to cut. nodes: how many machines. overcommit: by resource, what capacities are multiplied by.
+
+    move: how a task moves, which gives its cost.
+    """
 
     at_us: int
     nodes: int = 100
     seed: int = 0
     load: str = "request"
     overcommit: Mapping[str, float] = field(default_factory=lambda: OVERCOMMIT)
+    move: UsualMove = field(default_factory=UsualMove)
 
     def __post_init__(self) -> None:
         if self.load not in LOADS:
@@ -76,6 +83,7 @@ class TraceInstant:
         names = np.array([f"machine-{m}" for m in machines[chosen].tolist()], np.str_)
         order = np.argsort(names)
         place = np.argsort(order).astype(np.int32)
+        cost, refused = price_moves(request[:, 1].tolist(), cut.move)
         count = len(request)
         instance = Instance(
             nodes=names[order],
@@ -85,21 +93,21 @@ class TraceInstant:
             request=request,
             use=_columns(tasks, "used_") if cut.load == "use" else request,
             home=place[row[inside]],
-            cost=np.maximum(request[:, 1], 1),
+            cost=np.array(cost, np.int64),
             priority=tasks["priority"].astype(np.int64),
-            pinned=np.zeros(count, np.bool_),
+            pinned=np.array([bool(reason) for reason in refused], np.bool_),
             mask=np.zeros(count, np.int32),
             allowed=np.ones((1, len(chosen)), np.bool_),
             group=_groups(tasks),
         )
-        return instance, self._notes(cut, room)
+        return instance, [*self._notes(cut, room), *refusal_notes(instance, refused)]
 
     def _notes(self, cut: Cut, room: Any) -> list[str]:
         factors = ", ".join(f"{cut.overcommit.get(name, 1.0):g} x {name}" for name in RESOURCES)
         up = len(self.machines["machine"])
         notes = [
             f"{len(room)} of {up:,} machines; capacity is {factors} of what is installed",
-            "moving a task costs its memory in MiB",
+            MOVE_NOTE,
         ]
         if self.constraints:
             notes.append("constraints of tasks are not modelled, but for different machines within a job")

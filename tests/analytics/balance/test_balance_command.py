@@ -9,9 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 import stowage
+from analytics.balance.cluster_file import read_cluster
 from analytics.balance.instance_file import read_instance, write_instance
 from analytics.balance.trace_cut import Cut, TraceInstant
 from analytics.errors import InputError
+from scheduler.core.balance.migration import MIB, Channel
+from scheduler.core.balance.move_price import UsualMove, price_moves
+from scheduler.core.balance.solve import balance as balance_core
 from tests.analytics.auction.files import a_node, a_pod
 from tests.analytics.small_traces import SmallTrace, ran
 
@@ -90,12 +94,34 @@ def test_a_cut_of_a_trace_has_what_runs_then(tmp_path):
     instance, notes = instant.cut(Cut(10_000_000, nodes=2))
     assert instance.capacity.tolist() == [[1250, 1100], [1250, 1100]]
     assert instance.home.tolist() == [0, 0, 0]
-    assert instance.cost.tolist() == [100, 101, 102]
+    assert instance.cost.tolist() == price_moves([100, 101, 102])[0]
     assert any("1.25 x cpu_milli" in note for note in notes)
     drawn = [instant.cut(Cut(10_000_000, nodes=1, seed=seed))[0].nodes.tolist() for seed in range(8)]
     assert {"machine-1"} <= set(np.ravel(drawn))
     found = json.loads(balance(tmp_path / "trace", "--at", "10s", "--json"))
-    assert [(move["task"], move["cost"]) for move in found["moves"]] == [("task-7-0", 100)]
+    assert [(move["task"], move["cost"]) for move in found["moves"]] == [("task-7-0", int(instance.cost[0]))]
+
+
+@pytest.mark.parametrize(
+    ("channel", "reason"),
+    [(Channel(0, MIB), "the link has no bandwidth"), (Channel(1e6, MIB), "memory is written at 125000000 bytes/s")],
+)
+def test_tasks_whose_move_is_refused_stay_and_the_reason_is_told(tmp_path, channel, reason):
+    instant = TraceInstant(a_trace().write(tmp_path / "trace"), 10_000_000)
+    instance, notes = instant.cut(Cut(10_000_000, nodes=2, move=UsualMove(channel)))
+    assert instance.pinned.all()
+    assert f"3 tasks cannot be moved and stay: task-7-0: {reason}" in notes[-1]
+    assert "tasks that cannot leave machine-1 use 250 cpu_milli more" in balance_core(instance).reasons[0]
+
+
+def test_a_pod_whose_move_is_refused_stays_and_one_that_waits_does_not(tmp_path):
+    owned = a_pod("a", cpu="3", node="x")
+    owned["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}]
+    content = {"kind": "List", "items": [a_node("x"), a_node("y"), owned, a_pod("b", cpu="2")]}
+    instance, notes = read_cluster(tmp_path, json.dumps(content).encode(), UsualMove(Channel(0, MIB)))
+    assert instance.pinned.tolist() == [True, False]
+    assert instance.cost.tolist() == [1, 0]
+    assert notes[-1] == "1 tasks cannot be moved and stay: shop/a: the link has no bandwidth"
 
 
 @pytest.mark.parametrize(
