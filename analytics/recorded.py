@@ -25,7 +25,6 @@ from analytics.load.attempts import batches
 from analytics.load.machines import Machines
 from analytics.load.requests import COMMON_SHAPES
 from analytics.options import ReplayOptions
-from analytics.replay.drive import SHAPES_EVERY_US
 from analytics.replay.results import TASK_COLUMNS, task_columns
 from analytics.replay.sampling import Samples, new_samples, sample
 from analytics.replay.state import NOWHERE, Nodes, settle
@@ -81,7 +80,7 @@ def replay_recorded(
         len(resources),
         len(priorities),
         shapes,
-        max(SHAPES_EVERY_US // options.interval_us, 1),
+        np.array([dict(options.overcommit).get(name, 1.0) for name in resources]),
     )
     seats = _seats(trace)
     world = _World.empty(seats.count, len(resources), len(priorities))
@@ -159,15 +158,15 @@ class _World:
 
 @njit(cache=True)
 def _catch_up(nodes, samples, time_us, node, up, room, waiting, counts, now):  # type: ignore[no-untyped-def]
-    """Machine events up to `now`, and the samples between them."""
+    """Machine events up to `now`, and the samples between them. There are no lists of a node's tasks to walk."""
     while counts[CURSOR] < time_us.shape[0] and time_us[counts[CURSOR]] <= now:
         e = counts[CURSOR]
-        sample(samples, nodes, waiting, counts[RUNS], time_us[e])
+        sample(samples, nodes, nodes.first_task, waiting, counts[RUNS], time_us[e])
         settle(nodes, node[e], time_us[e])
         nodes.up[node[e]] = up[e]
         nodes.allocatable[node[e]] = room[e]
         counts[CURSOR] += 1
-    sample(samples, nodes, waiting, counts[RUNS], now)
+    sample(samples, nodes, nodes.first_task, waiting, counts[RUNS], now)
 
 
 @njit(cache=True)
@@ -227,7 +226,7 @@ def _finish(  # type: ignore[no-untyped-def]
 ):
     """Up to the end of the window."""
     _catch_up(nodes, samples, time_us, node, up, room, waiting, counts, to_us)
-    sample(samples, nodes, waiting, int(counts[RUNS]), to_us + 1)
+    sample(samples, nodes, nodes.first_task, waiting, int(counts[RUNS]), to_us + 1)
     for n in range(len(nodes.up)):
         settle(nodes, n, to_us)
 

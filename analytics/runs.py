@@ -3,7 +3,9 @@
     run.json            RunFacts, digest, SHA-256 of every other file
     placements.parquet  one row per attempt submitted in the window, sorted by (task, copy, attempt); copy is 0 for what
                         was recorded and counts what a scaled load added
-    series.parquet      one row per interval: capacity, requested, used, stranded per resource; pending, running, nodes
+    series.parquet      one row per interval: capacity, requested, used, stranded per resource; pending, running, nodes;
+                        overloaded_nodes, and overload: the sum over nodes and resources of the load beyond the limit,
+                        as a share of the limit (installed capacity x --overcommit; load is requests, or use)
     shapes.parquet      one row per sampled interval and common request shape: how many more fit, what is unusable
     nodes.parquet       one row per node: mean requested share per resource, busy time
     tenants.parquet     one row per tenant: delay, slowdown, served and kept share, dominant share
@@ -60,7 +62,8 @@ RESULT_SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "last_start_us": pa.int64(), "end_us": pa.int64(), "end": _TEXT, "node": pa.int64(), "evictions": pa.int32(),
         "preemptions": pa.int32(), "initial": pa.bool_(),
     },
-    "series": {"time_us": pa.int64(), "pending": pa.int64(), "running": pa.int64(), "nodes": pa.int64()},
+    "series": {"time_us": pa.int64(), "pending": pa.int64(), "running": pa.int64(), "nodes": pa.int64(),
+               "overloaded_nodes": pa.int64(), "overload": pa.float64()},
     "shapes": {
         "time_us": pa.int64(), "cpu_milli": pa.int64(), "memory_mib": pa.int64(), "disk_mib": pa.int64(),
         "gpu_milli": pa.int64(), "weight": pa.float64(), "fits": pa.int64(),

@@ -18,8 +18,7 @@ from analytics.load.faults import with_faults
 from analytics.load.machines import RESOURCES, Machines
 from analytics.load.requests import common_shapes, read_jobs, read_requests, read_tenants, request_classes
 from analytics.options import ReplayOptions
-from analytics.replay.engine import Timeline
-from analytics.replay.state import NOWHERE, Attempts, Classes, Nodes, Tasks
+from analytics.replay.state import NOWHERE, Attempts, Classes, Nodes, Tasks, Timeline
 from traces.schema import Trace
 
 

@@ -1,8 +1,9 @@
 """The what-if replay: one compiled loop over time.
 
-At each instant, in this order: runs end, machines come, go or change, tasks are cancelled or come back, new tasks
-arrive, and then the queue is served, most important first, until nothing more fits. Work lost to a machine or to a
-more important task starts again from nothing, as a pod without a checkpoint does.
+At each instant, in this order: runs end, machines come, go or change, tasks are cancelled or come back, those that
+migrate get to where they were going, new tasks arrive, and then the queue is served, most important first, until
+nothing more fits. Work lost to a machine or to a more important task starts again from nothing, as a pod without a
+checkpoint does.
 
 What is exogenous, taken from the trace: machines, arrivals, requests, run times, and the time between the end of an
 attempt and its resubmission. What is decided again: when and where each attempt runs, and who is preempted.
@@ -11,18 +12,42 @@ A task that was killed while it still waited has no known run time: it leaves at
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from analytics.replay.heap import grown, pop, push
+from analytics.replay.moving import ISSUE, stand_still
 from analytics.replay.preemption import find_preemption
+from analytics.replay.progress import (
+    ARRIVE,
+    ARRIVED,
+    CANCEL,
+    DECISION,
+    END,
+    ENDS,
+    EPOCH_SHIFT,
+    EVENTS,
+    FREED,
+    KIND_SHIFT,
+    NEXT_ARRIVAL,
+    NEXT_MACHINE,
+    NOTHING,
+    PLACEMENTS,
+    PREEMPTIONS,
+    REFUSALS,
+    RESUBMIT,
+    ROUND,
+    RUNNING,
+    TIMERS,
+    UNKNOWN,
+    Progress,
+)
 from analytics.replay.queues import (
     Queues,
     block,
-    enqueue,
     first_blocked_for,
     first_ready,
     key,
@@ -32,13 +57,11 @@ from analytics.replay.queues import (
     take_ready,
     unblock,
 )
-from analytics.replay.ranking import Ranking, best_node, mark_changed, score_rows
+from analytics.replay.ranking import Ranking, best_node, score_rows
 from analytics.replay.sampling import Samples, sample
-from analytics.replay.shares import hold, offer
 from analytics.replay.state import (
     ENDED,
     FOREVER,
-    NOT_AGAIN,
     NOWHERE,
     SUBMITTED,
     WAITING,
@@ -46,145 +69,14 @@ from analytics.replay.state import (
     Classes,
     Nodes,
     Tasks,
+    Timeline,
     fits,
     has_room,
-    occupy,
-    settle,
-    vacate,
 )
+from analytics.replay.steps import apply_machine, arrive, begin, count_up, current, displace, stop, submit
 
-
-class Timeline(NamedTuple):
-    """What the trace dictates, sorted by time."""
-
-    arrivals: NDArray[np.int32]  # tasks in order of first submission
-    machine_time_us: NDArray[np.int64]  # (E,)
-    machine_node: NDArray[np.int32]  # (E,)
-    machine_up: NDArray[np.bool_]  # (E,)
-    machine_allocatable: NDArray[np.int64]  # (E, R)
-
-
-class Progress(NamedTuple):
-    """Cursors and counters, see the constants below."""
-
-    at: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    all_nodes: NDArray[np.int64]  # (N,) their rows
-    victims: NDArray[np.int32]  # scratch
-    freed: NDArray[np.int32]  # (N,) nodes with more room than when blocked groups were last served, `at[FREED]` of them
-    is_freed: NDArray[np.bool_]  # (N,) by node
-    wanted: NDArray[np.int32]  # (N,) per freed node the first blocked group it could take, NOWHERE or UNKNOWN
-
-
-# rows of Progress.at
-NEXT_ARRIVAL, NEXT_MACHINE, TIMERS, FREED, RUNNING, DECISION, ROUND = range(7)
-# rows of Progress.counts
-EVENTS, PLACEMENTS, EVICTIONS, PREEMPTIONS, REFUSALS, ENDS, ARRIVED = range(7)
-# kinds of timer, in the order they are served within one instant
-END, CANCEL, RESUBMIT = range(3)
-KIND_SHIFT, EPOCH_SHIFT = 56, 40  # value of a timer: kind, epoch, task
 # how a policy picks
 BEST, RESCAN, UNIFORM = range(3)
-UNKNOWN = -2  # of Progress.wanted: to be looked up
-
-
-def new_progress(nodes: int) -> Progress:
-    """Everything at its start."""
-    return Progress(
-        at=np.zeros(7, np.int64),
-        counts=np.zeros(7, np.int64),
-        all_nodes=np.arange(nodes, dtype=np.int64),
-        victims=np.zeros(4096, np.int32),
-        freed=np.zeros(nodes, np.int32),
-        is_freed=np.zeros(nodes, np.bool_),
-        wanted=np.zeros(nodes, np.int32),
-    )
-
-
-@njit(cache=True)
-def current(tasks: Tasks, t: int) -> int:
-    """The row of the attempt that task `t` is at."""
-    return tasks.first_attempt[t] + tasks.ordinal[t]
-
-
-@njit(cache=True)
-def _count(column: NDArray[np.uint8], row: int) -> None:
-    if column[row] < 255:
-        column[row] += np.uint8(1)
-
-
-@njit(cache=True)
-def _free(progress: Progress, ranking: Ranking, n: int) -> None:
-    mark_changed(ranking, n)
-    if not progress.is_freed[n]:
-        progress.is_freed[n] = True
-        progress.freed[progress.at[FREED]] = n
-        progress.wanted[progress.at[FREED]] = UNKNOWN
-        progress.at[FREED] += 1
-        ranking.withheld[n] = ranking.withholds[0]
-
-
-@njit(cache=True)
-def stop(
-    nodes: Nodes,
-    classes: Classes,
-    tasks: Tasks,
-    queues: Queues,
-    ranking: Ranking,
-    progress: Progress,
-    t: int,
-    now: int,
-) -> None:
-    """Task `t` runs no more."""
-    _free(progress, ranking, vacate(nodes, classes, tasks, t, now))
-    hold(queues, classes, tasks, t, -1)
-    progress.at[RUNNING] -= 1
-
-
-@njit(cache=True)
-def displace(
-    nodes: Nodes,
-    classes: Classes,
-    tasks: Tasks,
-    attempts: Attempts,
-    queues: Queues,
-    ranking: Ranking,
-    progress: Progress,
-    t: int,
-    now: int,
-) -> None:
-    """Task `t` loses its node and waits again from the end of its group."""
-    stop(nodes, classes, tasks, queues, ranking, progress, t, now)
-    attempts.restart_ms[current(tasks, t)] = NOT_AGAIN
-    enqueue(queues, tasks, t)
-
-
-@njit(cache=True)
-def _apply_machine(
-    nodes: Nodes,
-    classes: Classes,
-    tasks: Tasks,
-    attempts: Attempts,
-    queues: Queues,
-    ranking: Ranking,
-    progress: Progress,
-    timeline: Timeline,
-    e: int,
-    now: int,
-) -> None:
-    n = timeline.machine_node[e]
-    settle(nodes, n, now)
-    nodes.up[n] = timeline.machine_up[e]
-    offer(queues, nodes.allocatable[n], -1)
-    nodes.allocatable[n] = timeline.machine_allocatable[e]
-    offer(queues, nodes.allocatable[n], 1)
-    if not nodes.up[n]:
-        while nodes.first_task[n] >= 0:
-            t = nodes.first_task[n]
-            _count(attempts.evictions, current(tasks, t))
-            progress.counts[EVICTIONS] += 1
-            displace(nodes, classes, tasks, attempts, queues, ranking, progress, t, now)
-    _free(progress, ranking, n)
 
 
 @njit(cache=True)
@@ -315,14 +207,14 @@ def advance(
             now = min(now, attempts.submit_us[tasks.first_attempt[timeline.arrivals[at[NEXT_ARRIVAL]]]])
         if at[NEXT_MACHINE] < timeline.machine_time_us.shape[0]:
             now = min(now, timeline.machine_time_us[at[NEXT_MACHINE]])
-        sample(samples, nodes, queues.waiting_by_level, at[RUNNING], min(now, until_us + 1))
+        sample(samples, nodes, tasks.after, queues.waiting_by_level, at[RUNNING], min(now, until_us + 1))
         if now > until_us:
             return timer_keys, timer_values
         wake_us = FOREVER
 
         machines_done = False
         while True:
-            kind = RESUBMIT + 1
+            kind = NOTHING
             if at[TIMERS] > 0 and timer_keys[0] == now:
                 kind = timer_values[0] >> KIND_SHIFT
             if kind != END and not machines_done:
@@ -330,7 +222,7 @@ def advance(
                     at[NEXT_MACHINE] < timeline.machine_time_us.shape[0]
                     and timeline.machine_time_us[at[NEXT_MACHINE]] == now
                 ):
-                    _apply_machine(
+                    apply_machine(
                         nodes,
                         classes,
                         tasks,
@@ -346,21 +238,32 @@ def advance(
                     count[EVENTS] += 1
                 machines_done = True
                 continue
-            if kind > RESUBMIT:
+            if kind == NOTHING:
                 break
             value = timer_values[0]
             at[TIMERS] = pop(timer_keys, timer_values, at[TIMERS])
             t = value & 0xFFFFFFFF
             if kind == RESUBMIT:
-                _submit(tasks, attempts, queues, progress, t, now)
+                submit(tasks, attempts, queues, progress, t, now)
                 if attempts.until_us[current(tasks, t)] < 0:
                     leaves = max(now, -attempts.until_us[current(tasks, t)] - 1)
                     if at[TIMERS] == timer_keys.shape[0]:
                         timer_keys, timer_values = grown(timer_keys), grown(timer_values)
                     at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], leaves, (CANCEL << KIND_SHIFT) | t)
                 continue
-            if kind == END and (value >> EPOCH_SHIFT) & 0xFFFF != tasks.epoch[t]:
+            if kind == ARRIVE:
+                if (value >> EPOCH_SHIFT) & 0xFFFF == progress.moving.slots[t, ISSUE]:
+                    arrive(nodes, classes, tasks, attempts, ranking, progress, t, now)
                 continue
+            if kind == END:
+                if (value >> EPOCH_SHIFT) & 0xFFFF != tasks.epoch[t]:
+                    continue
+                later_us = stand_still(progress.moving, t, now)
+                if later_us > 0:
+                    if at[TIMERS] == timer_keys.shape[0]:
+                        timer_keys, timer_values = grown(timer_keys), grown(timer_values)
+                    at[TIMERS] = push(timer_keys, timer_values, at[TIMERS], now + later_us, value)
+                    continue
             a = current(tasks, t)
             if tasks.node[t] == WAITING:
                 leave_queue(queues, tasks, t)
@@ -398,7 +301,7 @@ def advance(
                 if 0 <= attempts.until_us[a] < FOREVER:
                     leaves = now + attempts.until_us[a]
             else:
-                _submit(tasks, attempts, queues, progress, t, now)
+                submit(tasks, attempts, queues, progress, t, now)
             if attempts.until_us[a] < 0:
                 leaves = max(now, -attempts.until_us[a] - 1)
                 kind = CANCEL
@@ -441,7 +344,7 @@ def advance(
                 n, victims = find_preemption(nodes, classes, tasks, c, level, rows, progress.victims)
                 for i in range(victims):
                     victim = progress.victims[i]
-                    _count(attempts.preemptions, current(tasks, victim))
+                    count_up(attempts.preemptions, current(tasks, victim))
                     count[PREEMPTIONS] += 1
                     displace(nodes, classes, tasks, attempts, queues, ranking, progress, victim, now)
             if n < 0:
@@ -480,49 +383,11 @@ def advance(
 
 @njit(cache=True)
 def set_timers(
-    tasks: Tasks, progress: Progress, keys: NDArray[np.int64], values: NDArray[np.int64], ends: NDArray[np.int64]
+    progress: Progress, keys: NDArray[np.int64], values: NDArray[np.int64], timers: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Let tasks that something else started end when they should; ends: (n, 2) task and time."""
-    for i in range(ends.shape[0]):
+    """Add timers that something else than the loop decided on; timers: (n, 2) value and time."""
+    for i in range(timers.shape[0]):
         if progress.at[TIMERS] == keys.shape[0]:
             keys, values = grown(keys), grown(values)
-        t = ends[i, 0]
-        value = (END << KIND_SHIFT) | (np.int64(tasks.epoch[t]) << EPOCH_SHIFT) | t
-        progress.at[TIMERS] = push(keys, values, progress.at[TIMERS], ends[i, 1], value)
+        progress.at[TIMERS] = push(keys, values, progress.at[TIMERS], timers[i, 1], timers[i, 0])
     return keys, values
-
-
-@njit(cache=True)
-def _submit(tasks: Tasks, attempts: Attempts, queues: Queues, progress: Progress, t: int, now: int) -> None:
-    a = current(tasks, t)
-    attempts.submit_us[a] = now
-    attempts.status[a] = SUBMITTED
-    progress.counts[EVENTS] += 1
-    progress.counts[ARRIVED] += 1
-    enqueue(queues, tasks, t)
-
-
-@njit(cache=True)
-def begin(
-    nodes: Nodes,
-    classes: Classes,
-    tasks: Tasks,
-    attempts: Attempts,
-    queues: Queues,
-    ranking: Ranking,
-    progress: Progress,
-    t: int,
-    n: int,
-    now: int,
-) -> None:
-    """Task `t` starts on node `n`."""
-    occupy(nodes, classes, tasks, t, n, now)
-    hold(queues, classes, tasks, t, 1)
-    mark_changed(ranking, n)
-    progress.at[RUNNING] += 1
-    a = current(tasks, t)
-    if attempts.start_us[a] < 0:
-        attempts.start_us[a] = now
-    else:
-        attempts.restart_ms[a] = (now - attempts.start_us[a]) // 1000
-    attempts.node[a] = n

@@ -8,19 +8,22 @@ nodes with the most free room and the tasks that wait longest, most important fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from analytics.load import ReplayInput
-from analytics.replay.engine import Progress, begin, current, displace, stop
+from analytics.replay.progress import END, EPOCH_SHIFT, KIND_SHIFT
 from analytics.replay.queues import Queues, leave_queue
-from analytics.replay.ranking import Ranking
+from analytics.replay.running import Running, Timers
 from analytics.replay.state import FOREVER, NOWHERE, WAITING
+from analytics.replay.steps import begin, current, displace, stop
 from scheduler.core.packing.problem import AntiAffinity, Budget, Problem, problem_from_arrays
 from scheduler.core.packing.solve import solve
+from scheduler.core.policies import Policy
+from scheduler.core.policies.parameters import Settings
 
 EVERY_US = 300_000_000
 NODES = 250
@@ -28,54 +31,52 @@ WAITING_TASKS = 250
 BUDGET = 1.0  # units of counted work, about a second of one core each
 
 
-@dataclass(slots=True)
-class Planned:
-    """What the planner did over a replay."""
+class PackingPlanner:
+    """An `IntervalPlanner`."""
 
-    plans: int = 0
-    applied: int = 0
-    moves: int = 0
-    evictions: int = 0
-    placed: int = 0
+    def __init__(self, running: Running, policy: Policy, settings: Settings) -> None:
+        self.every_us = EVERY_US
+        names = ("plans", "plans_applied", "plan_moves", "plan_evictions", "plan_placed")
+        self.counted = dict.fromkeys(names, 0)
 
     def counters(self) -> dict[str, int]:
-        """Under the names a run keeps them."""
-        return {
-            "plans": self.plans,
-            "plans_applied": self.applied,
-            "plan_moves": self.moves,
-            "plan_evictions": self.evictions,
-            "plan_placed": self.placed,
-        }
+        """Plans, those that were worth applying, and what these did."""
+        return self.counted
+
+    def act(self, running: Running, now_us: int) -> None:
+        """Make a plan for what waits and apply it, unless the window ends."""
+        given = running.given
+        waiting = _waiting(given, running.queues)
+        if now_us >= given.window_us[1] or not len(waiting):
+            return
+        rows = _roomiest(given)
+        moving = np.flatnonzero(np.isin(given.tasks.node, rows) & ~_has_gpus(given))
+        who = np.concatenate([moving, waiting])
+        home = np.concatenate([np.searchsorted(rows, given.tasks.node[moving]), np.full(len(waiting), -1)])
+        problem = _problem(given, rows, moving, who, home)
+        result = solve(problem, "no-harm", Budget(BUDGET, deterministic=True), running.seed, workers=1)
+        self.counted["plans"] += 1
+        if sum(tier.placed for tier in result.tiers) <= sum(tier.before for tier in result.tiers):
+            return
+        changed = result.assign != home
+        targets = np.where(result.assign[changed] >= 0, rows[result.assign[changed]], NOWHERE)
+        who, was_running = who[changed], home[changed] >= 0
+        self.counted["plans_applied"] += 1
+        self.counted["plan_moves"] += int((was_running & (targets >= 0)).sum())
+        self.counted["plan_evictions"] += int((was_running & (targets < 0)).sum())
+        self.counted["plan_placed"] += int((~was_running & (targets >= 0)).sum())
+        running.set_timers(move_at_once(running, who, targets, now_us))
 
 
-def plan_and_move(
-    given: ReplayInput, queues: Queues, ranking: Ranking, progress: Progress, now_us: int, seed: int, done: Planned
-) -> NDArray[np.int64]:
-    """Make a plan for what waits and apply it; gives (n, 2) the tasks started and the times at which they end."""
-    waiting = _waiting(given, queues)
-    if not len(waiting):
-        return np.zeros((0, 2), np.int64)
-    rows = _roomiest(given)
-    running = np.flatnonzero(np.isin(given.tasks.node, rows) & ~_has_gpus(given))
-    who = np.concatenate([running, waiting])
-    home = np.concatenate([np.searchsorted(rows, given.tasks.node[running]), np.full(len(waiting), -1)])
-    problem = _problem(given, rows, running, who, home)
-    result = solve(problem, "no-harm", Budget(BUDGET, deterministic=True), seed, workers=1)
-    done.plans += 1
-    if sum(tier.placed for tier in result.tiers) <= sum(tier.before for tier in result.tiers):
-        return np.zeros((0, 2), np.int64)
-    changed = result.assign != home
-    targets = np.where(result.assign[changed] >= 0, rows[result.assign[changed]], NOWHERE)
-    who, was_running = who[changed], home[changed] >= 0
-    done.applied += 1
-    done.moves += int((was_running & (targets >= 0)).sum())
-    done.evictions += int((was_running & (targets < 0)).sum())
-    done.placed += int((~was_running & (targets >= 0)).sum())
+def move_at_once(running: Running, who: NDArray[np.int64], targets: NDArray[np.int64], now_us: int) -> Timers:
+    """Start tasks that wait, and start tasks that run anew elsewhere, or let them wait (target NOWHERE); gives the
+    timers of their ends."""
+    given = running.given
     ends = np.full((len(who), 2), -1, np.int64)
-    apply_moves(
-        given.nodes, given.classes, given.tasks, given.attempts, queues, ranking, progress, who, targets, now_us, ends
-    )
+    _apply_moves(
+        given.nodes, given.classes, given.tasks, given.attempts, running.queues, running.ranking, running.progress,
+        who, targets, now_us, ends,
+    )  # fmt: skip
     return ends[ends[:, 1] >= 0]
 
 
@@ -147,8 +148,8 @@ def _apart(
 
 
 @njit(cache=True)
-def apply_moves(nodes, classes, tasks, attempts, queues, ranking, progress, who, targets, now, ends):  # type: ignore[no-untyped-def]
-    """Everything that leaves leaves first; then each task starts where the plan says. ends: (n, 2) task, time or -1."""
+def _apply_moves(nodes, classes, tasks, attempts, queues, ranking, progress, who, targets, now, ends):  # type: ignore[no-untyped-def]
+    """Everything that leaves leaves first; then each task starts where the plan says. ends: (n, 2) timers, or -1."""
     for i in range(who.shape[0]):
         t = who[i]
         if tasks.node[t] == WAITING:
@@ -167,5 +168,5 @@ def apply_moves(nodes, classes, tasks, attempts, queues, ranking, progress, who,
         begin(nodes, classes, tasks, attempts, queues, ranking, progress, t, targets[i], now)
         a = current(tasks, t)
         if 0 <= attempts.until_us[a] < FOREVER:
-            ends[i, 0] = t
+            ends[i, 0] = (END << KIND_SHIFT) | (np.int64(tasks.epoch[t]) << EPOCH_SHIFT) | t
             ends[i, 1] = now + attempts.until_us[a]

@@ -92,6 +92,8 @@ def series(
         columns[f"pending_{tier.name}"] = samples.waiting[:, inside].sum(axis=1)
     columns["running"] = samples.running
     columns["nodes"] = samples.nodes
+    columns["overloaded_nodes"] = samples.overloaded
+    columns["overload"] = samples.overload
     return pa.table(columns)
 
 

@@ -14,18 +14,18 @@ replay decides the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from analytics.load import ReplayInput
-from analytics.replay.engine import FREED, Progress
-from analytics.replay.planner import apply_moves
+from analytics.replay.planner import move_at_once
 from analytics.replay.preemption import lowest_level
+from analytics.replay.progress import FREED, Progress
 from analytics.replay.queues import Queues, make_ready, unblock
 from analytics.replay.ranking import Ranking, mark_changed
+from analytics.replay.running import Running
 from analytics.replay.state import NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room
 from scheduler.core.auction.fairness import dominant_share
 from scheduler.core.auction.karma import Shares, bid_weights, settle
@@ -33,6 +33,8 @@ from scheduler.core.auction.market import Market
 from scheduler.core.auction.prices import carry_over
 from scheduler.core.auction.solve import solve_market
 from scheduler.core.auction.worth import task_values, worth_of_tiers
+from scheduler.core.policies import Policy
+from scheduler.core.policies.parameters import Settings
 from traces.schema import Tier
 
 ROUND_US = 60_000_000
@@ -45,58 +47,52 @@ KEPT = 0.5  # of a node's price from round to round
 EFFORT = 0.0
 
 
-@dataclass(slots=True, eq=False)
-class Auction:
-    """What is carried from round to round, beside `Ranking.price`. worth: (P,) by level. credits, weight: (U,)."""
+class AuctionRounds:
+    """An `IntervalPlanner`, with what is carried from round to round beside `Ranking.price`.
 
-    worth: NDArray[np.float64]
-    credits: NDArray[np.int64]
-    weight: NDArray[np.float64]
-    shares: Shares
-    counted: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("rounds", "markets", "market_bids", "market_wins"), 0)
-    )
+    Before the first round everybody has the same credits, and bids with weight 1.
+    """
+
+    def __init__(self, running: Running, policy: Policy, settings: Settings) -> None:
+        """worth: (P,) by level. credits, weight: (U,)."""
+        tenants = max(len(running.given.tenants), 1)
+        fair = max(SLICES // tenants, 1)
+        self.every_us = ROUND_US
+        self.worth = worth_of_levels(running.given.priorities, running.tiers)
+        self.credits = np.full(tenants, fair * FIRST_QUANTA, np.int64)
+        self.weight = np.ones(tenants)
+        self.shares = Shares(fair, fair // 2)
+        self.counted = dict.fromkeys(("rounds", "markets", "market_bids", "market_wins"), 0)
+        running.ranking.withholds[0] = True
+
+    def counters(self) -> dict[str, int]:
+        """Rounds, and of those that had anything to sell: bids and wins."""
+        return self.counted
+
+    def act(self, running: Running, now_us: int) -> None:
+        """One round: winners start, then the loop serves the rest in order of bids with what is left."""
+        given, ranking, progress = running.given, running.ranking, running.progress
+        if self.counted["rounds"] % QUANTUM_ROUNDS == 0:
+            _settle_credits(self, given)
+        self.counted["rounds"] += 1
+        tasks = given.tasks
+        bid = self.worth[tasks.level_of_group] * self.weight[tasks.tenant_of_group]
+        running.queues.base[:] = np.unique(-bid, return_inverse=True)[1].reshape(-1)
+        rows = np.sort(progress.freed[: progress.at[FREED]]).astype(np.int64)
+        rows = rows[given.nodes.up[rows]]
+        _sell(self, running, rows, now_us)
+        release(given.nodes, given.classes, tasks, running.queues, ranking, progress, running.preempts)
+        ranking.withholds[0] = False
+        running.advance(now_us, now_us)
+        ranking.withholds[0] = True
 
 
-def new_auction(given: ReplayInput, tiers: Sequence[Tier]) -> Auction:
-    """Before the first round: everybody has the same credits, and bids with weight 1."""
-    tenants = max(len(given.tenants), 1)
-    fair = max(SLICES // tenants, 1)
-    return Auction(
-        worth=_worth_of_levels(given.priorities, tiers),
-        credits=np.full(tenants, fair * FIRST_QUANTA, np.int64),
-        weight=np.ones(tenants),
-        shares=Shares(fair, fair // 2),
-    )
-
-
-def _worth_of_levels(priorities: NDArray[np.int64], tiers: Sequence[Tier]) -> NDArray[np.float64]:
+def worth_of_levels(priorities: NDArray[np.int64], tiers: Sequence[Tier]) -> NDArray[np.float64]:
     """(P,) worth of each priority: that of its tier; 1 outside all tiers."""
     worth = np.ones(len(priorities))
     for tier, value in zip(tiers, worth_of_tiers([tier.min for tier in tiers]), strict=True):
         worth[(priorities >= tier.min) & (priorities <= tier.max)] = value
     return worth
-
-
-def hold_round(
-    auction: Auction,
-    given: ReplayInput,
-    queues: Queues,
-    ranking: Ranking,
-    progress: Progress,
-    now_us: int,
-    seed: int,
-) -> NDArray[np.int64]:
-    """One round; gives (n, 2) the tasks started and the times at which they end. The loop serves the rest."""
-    if auction.counted["rounds"] % QUANTUM_ROUNDS == 0:
-        _settle_credits(auction, given)
-    auction.counted["rounds"] += 1
-    tasks = given.tasks
-    bid = auction.worth[tasks.level_of_group] * auction.weight[tasks.tenant_of_group]
-    queues.base[:] = np.unique(-bid, return_inverse=True)[1].reshape(-1)
-    rows = np.sort(progress.freed[: progress.at[FREED]]).astype(np.int64)
-    rows = rows[given.nodes.up[rows]]
-    return _sell(auction, given, queues, ranking, progress, rows, now_us, seed)
 
 
 @njit(cache=True)
@@ -127,7 +123,7 @@ def release(
     progress.at[FREED] = 0
 
 
-def _settle_credits(auction: Auction, given: ReplayInput) -> None:
+def _settle_credits(auction: AuctionRounds, given: ReplayInput) -> None:
     """A quantum of Karma over dominant shares of the cluster: what tenants want, and what they hold."""
     tasks, classes = given.tasks, given.classes
     capacity = given.nodes.allocatable.sum(axis=0)
@@ -148,23 +144,14 @@ def _settle_credits(auction: Auction, given: ReplayInput) -> None:
     auction.weight = bid_weights(auction.credits)
 
 
-def _sell(
-    auction: Auction,
-    given: ReplayInput,
-    queues: Queues,
-    ranking: Ranking,
-    progress: Progress,
-    rows: NDArray[np.int64],
-    now_us: int,
-    seed: int,
-) -> NDArray[np.int64]:
+def _sell(auction: AuctionRounds, running: Running, rows: NDArray[np.int64], now_us: int) -> None:
     """Find winners among the nodes on sale, start them, and keep the prices."""
-    nobody = np.zeros((0, 2), np.int64)
-    who, fit = _bidders(given, queues, rows)
+    given, ranking = running.given, running.ranking
+    who, fit = _bidders(given, running.queues, rows)
     if not len(who):
-        return nobody
+        return
     market = _market(auction, given, rows, who, fit)
-    outcome = solve_market(market, seed=seed, effort=EFFORT)
+    outcome = solve_market(market, seed=running.seed, effort=EFFORT)
     won = outcome.at >= 0
     auction.counted["markets"] += 1
     auction.counted["market_bids"] += len(who)
@@ -173,12 +160,7 @@ def _sell(
     most = auction.worth.max() * auction.weight.max() * _shares(given, given.nodes.allocatable[rows])
     share = np.minimum(fetches / np.maximum(most, np.finfo(float).tiny), 1.0)
     ranking.price[rows] = carry_over(ranking.price[rows], share, KEPT)
-    ends = np.full((int(won.sum()), 2), -1, np.int64)
-    apply_moves(
-        given.nodes, given.classes, given.tasks, given.attempts, queues, ranking, progress,
-        who[won], rows[outcome.at[won]], now_us, ends,
-    )  # fmt: skip
-    return ends[ends[:, 1] >= 0]
+    running.set_timers(move_at_once(running, who[won], rows[outcome.at[won]], now_us))
 
 
 def _bidders(
@@ -218,7 +200,7 @@ def _bidders(
 
 
 def _market(
-    auction: Auction, given: ReplayInput, rows: NDArray[np.int64], who: NDArray[np.int64], fit: NDArray[np.bool_]
+    auction: AuctionRounds, given: ReplayInput, rows: NDArray[np.int64], who: NDArray[np.int64], fit: NDArray[np.bool_]
 ) -> Market:
     """Everybody bids its value for the tightest nodes it fits on; the same value on each."""
     tasks, nodes = given.tasks, given.nodes

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from analytics.replay.state import Nodes
 
+SHAPES_EVERY_US = 3_600_000_000
+
 
 class Samples(NamedTuple):
-    """I instants, R resources, P priority levels, H instants of shapes, K common request shapes.
+    """I instants, R resources, P priority levels, H instants of shapes, K common request shapes, T tasks.
 
-    Row i stands for the state when everything that happens at `time_us[i]` has happened.
+    Row i stands for the state when everything that happens at `time_us[i]` has happened. A node that is up is
+    overloaded where its tasks, with the room held for arriving ones, load it with more than its limit.
     """
 
     time_us: NDArray[np.int64]  # (I,)
@@ -24,6 +27,10 @@ class Samples(NamedTuple):
     waiting: NDArray[np.int64]  # (I, P)
     running: NDArray[np.int64]  # (I,)
     nodes: NDArray[np.int64]  # (I,)
+    overloaded: NDArray[np.int64]  # (I,) nodes
+    overload: NDArray[np.float64]  # (I,) sum over nodes and resources of the excess as a share of the limit
+    limit: NDArray[np.float64]  # (R,) of a node's allocatable, what it may be loaded with
+    use: NDArray[np.int64]  # (T, R) what each task loads its node with; T = 0: what it requests
     shapes: NDArray[np.int64]  # (K, R)
     shape_every: int  # a row of `shape_fits` every so many instants
     shape_fits: NDArray[np.int64]  # (H, K) how many more of each would fit, each shape alone
@@ -32,9 +39,17 @@ class Samples(NamedTuple):
 
 
 def new_samples(
-    from_us: int, to_us: int, interval_us: int, resources: int, levels: int, shapes: NDArray[np.int64], shape_every: int
+    from_us: int,
+    to_us: int,
+    interval_us: int,
+    resources: int,
+    levels: int,
+    shapes: NDArray[np.int64],
+    limit: NDArray[np.float64] | None = None,
+    use: NDArray[np.int64] | None = None,
 ) -> Samples:
-    """Room for every instant of [from_us, to_us]."""
+    """Room for every instant of [from_us, to_us]. limit: (R,), 1 unless given. use: (T, R), requests unless given."""
+    shape_every = max(SHAPES_EVERY_US // interval_us, 1)
     time_us = np.arange(from_us, to_us + 1, interval_us, dtype=np.int64)
     rows = len(time_us)
     return Samples(
@@ -45,6 +60,10 @@ def new_samples(
         waiting=np.zeros((rows, levels), np.int64),
         running=np.zeros(rows, np.int64),
         nodes=np.zeros(rows, np.int64),
+        overloaded=np.zeros(rows, np.int64),
+        overload=np.zeros(rows),
+        limit=np.ones(resources) if limit is None else limit,
+        use=np.zeros((0, resources), np.int64) if use is None else use,
         shapes=np.ascontiguousarray(shapes),
         shape_every=shape_every,
         shape_fits=np.zeros((-(-rows // shape_every), len(shapes)), np.int64),
@@ -54,8 +73,11 @@ def new_samples(
 
 
 @njit(cache=True)
-def sample(samples: Samples, nodes: Nodes, waiting: NDArray[np.int64], running: int, before_us: int) -> None:
-    """Fill every row whose instant lies before the next event, at `before_us`."""
+def sample(
+    samples: Samples, nodes: Nodes, after: NDArray[np.int32], waiting: NDArray[np.int64], running: int, before_us: int
+) -> None:
+    """Fill every row whose instant lies before the next event, at `before_us`. after: as in Tasks."""
+    load = np.empty(samples.capacity.shape[1], np.int64)
     while samples.next_row[0] < samples.time_us.shape[0] and samples.time_us[samples.next_row[0]] < before_us:
         i = samples.next_row[0]
         samples.next_row[0] += 1
@@ -72,10 +94,35 @@ def sample(samples: Samples, nodes: Nodes, waiting: NDArray[np.int64], running: 
                 samples.requested[i, r] += nodes.requested[n, r]
                 if stranded:
                     samples.stranded[i, r] += free
+            excess = _excess(samples, nodes, after, n, load)
+            samples.overload[i] += excess
+            samples.overloaded[i] += excess > 0
         if i % samples.shape_every == 0:
             for k in range(samples.shapes.shape[0]):
                 row = i // samples.shape_every
                 samples.shape_fits[row, k] = _copies(samples.shapes[k], nodes, samples.shape_unusable[row, k])
+
+
+@njit(cache=True)
+def _excess(samples: Samples, nodes: Nodes, after: NDArray[np.int32], n: int, load: NDArray[np.int64]) -> float:
+    """Sum over the resources of what node `n` carries beyond its limit, as a share of it; 1 where the limit is 0.
+
+    load: scratch.
+    """
+    load[:] = nodes.requested[n]
+    if samples.use.shape[0] > 0:
+        load[:] = 0
+        t = nodes.first_task[n]
+        while t >= 0:
+            for r in range(load.shape[0]):
+                load[r] += samples.use[t, r]
+            t = after[t]
+    excess = 0.0
+    for r in range(load.shape[0]):
+        limit = np.int64(nodes.allocatable[n, r] * samples.limit[r])
+        if load[r] > limit:
+            excess += (load[r] - limit) / limit if limit > 0 else 1.0
+    return excess
 
 
 @njit(cache=True)

@@ -82,6 +82,16 @@ class Attempts(NamedTuple):
     preemptions: NDArray[np.uint8]
 
 
+class Timeline(NamedTuple):
+    """What the trace dictates, sorted by time."""
+
+    arrivals: NDArray[np.int32]  # tasks in order of first submission
+    machine_time_us: NDArray[np.int64]  # (E,)
+    machine_node: NDArray[np.int32]  # (E,)
+    machine_up: NDArray[np.bool_]  # (E,)
+    machine_allocatable: NDArray[np.int64]  # (E, R)
+
+
 EXPECTED, SUBMITTED, ENDED = range(3)
 ENDS = ("FINISH", "FAIL", "KILL", "EVICT", "LOST", "CANCELLED", None)  # None: still alive when the recording ends
 CANCELLED, ALIVE = 5, 6

@@ -34,6 +34,10 @@ def policies(as_json: bool = typer.Option(False, "--json", help="Print one JSON 
         rows.append({
             "name": policy.name, "summary": policy.summary, "class": kind.level, "control": kind.control,
             "method": kind.method, "preempts": policy.preempts, "needs_rescan": policy.needs_rescan,
+            "parameters": [
+                {"name": one.name, "default": one.default, "range": one.range, "summary": one.summary}
+                for one in policy.parameters
+            ],
         })
     if as_json:
         import json

@@ -90,6 +90,8 @@ def a_sample(time_s: float = 0, **changes: Any) -> dict[str, Any]:
         "pending": 0,
         "running": 0,
         "nodes": 1,
+        "overloaded_nodes": 0,
+        "overload": 0.0,
         "capacity_cpu_milli": 4000,
         "capacity_memory_mib": 4096,
         "requested_cpu_milli": 2000,

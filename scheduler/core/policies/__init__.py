@@ -6,7 +6,8 @@ extender runs the very same code.
 
 To add a policy write one file here that ends in `POLICY = Policy(...)` and add its name to `_BUILT_IN`. To keep it in a
 package of your own, name it in that package's entry-point group `stowage.policies` instead:
-`my-policy = "my_package.my_module:POLICY"`.
+`my-policy = "my_package.my_module:POLICY"`. A family of policies that differ in a method is one file with
+`policy_of(method)`, and its methods in `_FAMILIES`: each policy is called `family:method`.
 
 Policies load when they are asked for: numba takes most of a second to import, and `stowage --help` should not.
 """
@@ -22,6 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Literal, get_args
 
 from scheduler.core.errors import StowageInputError
+from scheduler.core.policies.parameters import Parameter
 
 SCORE_SIGNATURE: Final = "float64(int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64)"
 """`score(demand, demand_nonzero, allocatable, requested, requested_nonzero, node, draw)`.
@@ -40,7 +42,7 @@ Level = Literal["OS-level", "cluster", "big-data"]
 Control = Literal["central", "decentralised"]
 Method = Literal["exact", "metaheuristic", "greedy"]
 Order = Literal["priority", "dominant-share", "bid"]
-Planner = Literal["packing", "auction"]
+Planner = Literal["packing", "auction", "rebalance", "agents", "freeness"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,11 @@ class Policy:
 
     score: made with `score_function`. needs_rescan: the score changes from decision to decision though the node does
     not, so it must not be cached. preempts: a pod that fits nowhere may displace pods of lower priority. planner: what
-    the driver asks at fixed instants when pods stay unschedulable: "packing" for a plan, "auction" for a round; or
-    None. order: who is served first, the most important pod; the tenant with the least dominant share, and its most
-    important pod; or the highest bid, as the auction's rounds say. Then the earliest.
+    the driver asks at fixed instants: "packing" for a plan when pods stay unschedulable, "auction" for a round,
+    "rebalance", "agents" and "freeness" for migrations; or None. method: the balancer's, where there are several.
+    parameters: what of the planner can be set. order: who is served first, the most important pod; the tenant with the
+    least dominant share, and its most important pod; or the highest bid, as the auction's rounds say. Then the
+    earliest.
     """
 
     name: str
@@ -74,12 +78,16 @@ class Policy:
     needs_rescan: bool = False
     preempts: bool = False
     planner: Planner | None = None
+    method: str = ""
+    parameters: tuple[Parameter, ...] = ()
     order: Order = "priority"
     taxonomy: Taxonomy = Taxonomy()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
-            raise StowageInputError(f"policy name {self.name!r} is not lower-case words joined by hyphens")
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*(:[a-z0-9]+(-[a-z0-9]+)*)?", self.name):
+            raise StowageInputError(
+                f"policy name {self.name!r} is not lower-case words joined by hyphens, and at most one colon"
+            )
         if not self.summary.strip() or "\n" in self.summary:
             raise StowageInputError(f"policy {self.name} needs a summary of one line")
         if not _has_score_signature(self.score):
@@ -109,11 +117,15 @@ _BUILT_IN: Final = {
     "random": "random",
     "worst-fit": "worst_fit",
 }
+# The central methods of `scheduler.core.balance.solve`, but for the full scan, which is for tiny cases.
+_FAMILIES: Final = {
+    "rebalance": ("annealing", "cover", "cp-sat", "genetic", "greedy", "seeded-genetic", "tabu"),
+}
 
 
 def policy_names() -> tuple[str, ...]:
     """Every name `get_policy` knows, sorted: built in, and from installed packages. Loads none of them."""
-    return tuple(sorted({*_BUILT_IN, *_installed()}))
+    return tuple(sorted({*_BUILT_IN, *_members(), *_installed()}))
 
 
 def get_policy(name: str) -> Policy:
@@ -124,6 +136,10 @@ def get_policy(name: str) -> Policy:
     if name in _BUILT_IN:
         policy: Policy = importlib.import_module(f"{__name__}.{_BUILT_IN[name]}").POLICY
         return policy
+    if name in _members():
+        family, _, method = name.partition(":")
+        member: Policy = importlib.import_module(f"{__name__}.{family}").policy_of(method)
+        return member
     if name in (installed := _installed()):
         return _load(name, installed[name])
     known = policy_names()
@@ -150,9 +166,14 @@ class _Policies(Mapping[str, Policy]):
 POLICIES: Final[Mapping[str, Policy]] = _Policies()
 
 
+def _members() -> list[str]:
+    return [f"{family}:{method}" for family, methods in _FAMILIES.items() for method in methods]
+
+
 def _installed() -> dict[str, EntryPoint]:
     """Policies that installed packages offer; a built-in name cannot be taken over."""
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in _BUILT_IN}
+    ours = {*_BUILT_IN, *_members()}
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in ours}
 
 
 def _load(name: str, point: EntryPoint) -> Policy:

@@ -14,7 +14,7 @@ from small_traces import S, SmallTrace, ran
 
 from analytics.options import ReplayOptions
 from analytics.replay import rounds, run_replay
-from analytics.replay.rounds import ROUND_US, new_auction
+from analytics.replay.rounds import ROUND_US, worth_of_levels
 from analytics.runs import read_run
 from traces.schema import TIERS_2011
 
@@ -90,7 +90,7 @@ def test_worth_goes_by_the_tier_and_is_one_outside_all(tmp_path: Path) -> None:
     for priority in (0, 5, 9, 11, 30):
         trace.task(ran(0, 0, 10), priority=priority)
     given = load(trace.write(tmp_path / "t", (0, 100)), by_tenant=True)
-    assert new_auction(given, TIERS_2011).worth.tolist() == [1, 2, 4, 8, 1]
+    assert worth_of_levels(given.priorities, TIERS_2011).tolist() == [1, 2, 4, 8, 1]
 
 
 def test_prices_are_carried_over_and_keep_off_who_has_a_choice(tmp_path: Path) -> None:
@@ -113,9 +113,7 @@ def test_after_a_round_nothing_that_fits_waits_and_nothing_is_over_committed(
 ) -> None:
     from test_engine import check_state
 
-    from analytics.replay import drive
-
-    monkeypatch.setattr(drive, "ROUND_US", 7 * S)
+    monkeypatch.setattr(rounds, "ROUND_US", 7 * S)
     for seed in range(1000, 1010):
         case = random_case(seed)
         for row in case.trace.machines:
