@@ -11,6 +11,7 @@ import sys
 import typer
 
 from analytics import cli as analytics_cli
+from dashboard import cli as dashboard_cli
 from scheduler.live import cli as live_cli
 from traces import cli as traces_cli
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.add_typer(traces_cli.app, name="trace", help="Import, check, make and fetch cluster traces.")
 analytics_cli.mount(app)
 live_cli.mount(app)
+dashboard_cli.mount(app)
 
 
 @app.callback()

@@ -1,0 +1,211 @@
+"""What lies in the folders a person points at: runs, reports, snapshots, traces, journals; each named, or its fault.
+
+Nothing is loaded here but what tells one thing from another. A run is a folder with a run.json; a trace one with a
+meta.json; a journal one with Parquet segments; a report is the one JSON object that a command prints with `--json`,
+known by the keys that `contract.md` promises; a snapshot is kubectl's List or our own file. A folder named
+`X.partial` is being written.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from analytics.errors import InputError
+
+Kind = Literal[
+    "replay", "serverless", "trace", "journal", "snapshot", "plan", "auction", "diagnosis", "fgd", "gangs",
+    "balance", "bounds", "analysis", "capacity", "packing", "broken",
+]  # fmt: skip
+
+# A report is of the first kind all of whose keys it has.
+REPORTS: Final[Mapping[Kind, frozenset[str]]] = {
+    "plan": frozenset({"verdict", "placed", "moves", "placements", "unplaced"}),
+    "auction": frozenset({"mechanism", "efficiency", "satisfaction", "welfare", "bound"}),
+    "diagnosis": frozenset({"accused", "verdict", "missing_ranks"}),
+    "fgd": frozenset({"allocated_pct", "per_seed"}),
+    "gangs": frozenset({"gang_nodes", "fleet", "outages"}),
+    "balance": frozenset({"method", "before", "after", "gap_of", "moves"}),
+    "capacity": frozenset({"nodes", "searched"}),
+}
+MOST_ITEMS: Final = 500
+DEEPEST: Final = 4
+MOST_REPORT_BYTES: Final = 64 << 20
+MOST_SNAPSHOT_BYTES: Final = 512 << 20
+PARTIAL: Final = ".partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that can be looked at. key: changes when its content does; caches go by it.
+
+    name: unique among the items found together. problem: why it cannot be read, with what to do; kind is then `broken`.
+    is_partial: somebody is writing it now.
+    """
+
+    kind: Kind
+    name: str
+    path: Path
+    key: str
+    problem: str = ""
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, by name. skipped: how many more there were than `MOST_ITEMS`."""
+
+    items: tuple[Item, ...]
+    skipped: int = 0
+
+    def of(self, *kinds: Kind) -> tuple[Item, ...]:
+        """The items of these kinds, finished and whole, by name."""
+        return tuple(item for item in self.items if item.kind in kinds and not item.is_partial)
+
+
+def find_items(paths: Iterable[Path]) -> Found:
+    """Look at the given files and folders, and into folders that are nothing by themselves; never into a run.
+
+    A path that is not there is an item with a problem: it may have been deleted while somebody looked.
+    """
+    found: list[tuple[Path, Path]] = []
+    for path in paths:
+        base = path.parent if _is_item(path) or not path.is_dir() else path
+        found += [(base, each) for each in _walk(path, 0)]
+    distinct = dict.fromkeys(found)
+    items = [_describe(base, path) for base, path in list(distinct)[:MOST_ITEMS]]
+    return Found(tuple(_with_distinct_names([item for item in items if item])), max(len(distinct) - MOST_ITEMS, 0))
+
+
+def read_report(item: Item) -> dict[str, Any]:
+    """The JSON object of a report. Raises InputError if it is gone, too large, or not what it was."""
+    return _read_object(item.path, MOST_REPORT_BYTES)
+
+
+def _walk(path: Path, depth: int) -> Iterator[Path]:
+    if not path.is_dir() or _is_item(path):
+        yield path
+        return
+    try:
+        inside = sorted(path.iterdir())
+    except OSError:
+        yield path
+        return
+    for entry in inside:
+        if entry.name.startswith(".") or entry.name.endswith(".cost.json"):
+            continue
+        if entry.is_dir() and depth < DEEPEST:
+            yield from _walk(entry, depth + 1)
+        elif entry.suffix == ".json" and entry.is_file():
+            yield entry
+
+
+def _is_item(path: Path) -> bool:
+    """Whether this folder is one thing, whatever is inside."""
+    marks = ("run.json", "meta.json")
+    return path.name.endswith(PARTIAL) or any((path / mark).is_file() for mark in marks) or _is_journal(path)
+
+
+def _is_journal(path: Path) -> bool:
+    return path.is_dir() and any(path.glob("segment-*.parquet"))
+
+
+def _describe(base: Path, path: Path) -> Item | None:
+    """The item at this path; None for a JSON file that is none of ours."""
+    name = str(path.relative_to(base)) if path != base else path.name
+    try:
+        if path.name.endswith(PARTIAL):
+            return Item(_partial_kind(path), name.removesuffix(PARTIAL), path, _stamp(path), is_partial=True)
+        if not path.exists():
+            raise InputError(f"{path} is not there (any more): give a folder that holds runs, or make it again")
+        if path.is_dir():
+            return _describe_folder(path, name)
+        return _describe_file(path, name)
+    except InputError as error:
+        return Item("broken", name, path, _stamp(path), str(error))
+    except OSError as error:
+        return Item("broken", name, path, _stamp(path), f"{path}: {error.strerror or error}")
+
+
+def _describe_folder(path: Path, name: str) -> Item | None:
+    if (path / "run.json").is_file():
+        facts = _read_object(path / "run.json", MOST_REPORT_BYTES)
+        kind: Kind = "serverless" if "policies" in facts else "replay"
+        if not isinstance(facts.get("digest"), str) or not isinstance(facts.get("files"), dict):
+            raise InputError(f"{path}/run.json has no digest and files: not a run of this version; replay it again")
+        lost = sorted(file for file in facts["files"] if not (path / file).exists())
+        if lost:
+            raise InputError(f"{path} lacks {', '.join(lost)}, which its run.json lists: replay it again")
+        return Item(kind, name, path, f"{facts['digest']}-{_stamp(path / 'run.json')}")
+    if (path / "meta.json").is_file():
+        return Item("trace", name, path, _stamp(path / "meta.json"))
+    if _is_journal(path):
+        return Item("journal", name, path, _stamp(path))
+    return None
+
+
+def _describe_file(path: Path, name: str) -> Item | None:
+    if path.stat().st_size > MOST_SNAPSHOT_BYTES:
+        raise InputError(f"{path} has {path.stat().st_size >> 20} MiB; at most {MOST_SNAPSHOT_BYTES >> 20} are read")
+    key = _stamp(path)
+    kind = _kind_of_file(path, key)
+    return Item(kind, name, path, key) if kind else None
+
+
+@functools.lru_cache(maxsize=2 * MOST_ITEMS)
+def _kind_of_file(path: Path, key: str) -> Kind | None:
+    """A file is read once for every time that it was written. key: its stamp."""
+    return _kind_of(_read_object(path, MOST_SNAPSHOT_BYTES))
+
+
+def _kind_of(value: Mapping[str, Any]) -> Kind | None:
+    if value.get("kind") in ("List", "StowageSnapshot") or ("nodes" in value and "pods" in value):
+        return "snapshot"
+    return next((kind for kind, keys in REPORTS.items() if keys <= value.keys()), None)
+
+
+def _partial_kind(path: Path) -> Kind:
+    return "trace" if (path / "meta.json").exists() else "replay"
+
+
+def _read_object(path: Path, most: int) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise InputError(f"{path} has {size >> 20} MiB; at most {most >> 20} are read")
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as gone:
+        raise InputError(f"{path} is not there any more: make it again") from gone
+    except OSError as unreadable:
+        raise InputError(f"{path}: {unreadable.strerror or unreadable}") from unreadable
+    except (ValueError, RecursionError) as broken:
+        raise InputError(f"{path} is not whole JSON ({broken}): make it again") from broken
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object, so no report of ours")
+    return value
+
+
+def _stamp(path: Path) -> str:
+    """Changes when the file, or what is directly inside the folder, is written."""
+    digest = hashlib.sha256(str(path).encode())
+    try:
+        for each in [path, *sorted(path.iterdir())] if path.is_dir() else [path]:
+            about = each.stat()
+            digest.update(f"{each.name} {about.st_size} {about.st_mtime_ns}".encode())
+    except OSError:
+        digest.update(b"gone")
+    return digest.hexdigest()[:16]
+
+
+def _with_distinct_names(items: list[Item]) -> Iterator[Item]:
+    """Sorted by name; of equal names the later ones are given by their whole path."""
+    seen: set[str] = set()
+    for item in sorted(items, key=lambda one: (one.name, str(one.path))):
+        name = str(item.path) if item.name in seen else item.name
+        seen.add(name)
+        yield Item(item.kind, name, item.path, item.key, item.problem, item.is_partial)

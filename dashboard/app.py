@@ -1,0 +1,24 @@
+"""The script that Streamlit runs for every view of a page."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.screens import PAGES
+from dashboard.shell import show_page, show_problems
+
+ICON = Path(__file__).with_name("icon.svg")  # a file of ours: named icons are fetched from afar
+
+st.set_page_config(page_title="Stowage", page_icon=str(ICON), layout="wide")
+sections: dict[str, list[st.Page]] = {}
+for number, info in enumerate(PAGES):
+    icon = f":material/{info.icon}:"
+    page = st.Page(partial(show_page, info), title=info.title, icon=icon, url_path=info.path, default=number == 0)
+    sections.setdefault(info.section, []).append(page)
+chosen = st.navigation(sections, expanded=True)
+with st.sidebar:
+    show_problems()
+chosen.run()

@@ -1,0 +1,67 @@
+"""What pages share: the items of the workspace, the choices that the address holds, and caches with bounds.
+
+A cache is keyed by an item's key, so that a run made again is read again; nothing else of a run is kept in a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
+
+import streamlit as st
+
+from analytics.workspace import Found, Item, Kind, find_items
+from dashboard import settings, show
+
+LOOK_AGAIN_S = 5
+MOST_ENTRIES = 64
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+def cached(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Remember a view's answers for all sessions, up to a bound. Its arguments tell everything, as an `Item` does."""
+    return st.cache_data(max_entries=MOST_ENTRIES, show_spinner="reading")(function)
+
+
+@st.cache_data(ttl=LOOK_AGAIN_S, max_entries=4, show_spinner=False)
+def _look(chosen: settings.Settings) -> Found:
+    paths = (*chosen.paths, chosen.journal) if chosen.journal else chosen.paths
+    return find_items(paths)
+
+
+def workspace() -> Found:
+    """Everything that can be looked at now."""
+    return _look(settings.current())
+
+
+def choose(label: str, key: str, *kinds: Kind, missing: str, commands: Sequence[str] = ()) -> Item | None:
+    """One item of these kinds, held in the address under `key`; None (and a note how to make one) where none is."""
+    items = workspace().of(*kinds)
+    if not items:
+        show.missing(missing, *commands)
+        return None
+    names = [item.name for item in items]
+    forget_unknown(key, names)
+    name = st.selectbox(label, names, key=key, bind="query-params")
+    return next(item for item in items if item.name == name)
+
+
+def choose_many(label: str, key: str, *kinds: Kind, missing: str, commands: Sequence[str] = ()) -> list[Item]:
+    """Several items of these kinds, all at first; held in the address under `key`."""
+    items = workspace().of(*kinds)
+    if not items:
+        show.missing(missing, *commands)
+        return []
+    names = [item.name for item in items]
+    chosen = st.multiselect(label, names, default=names[:8], key=key, bind="query-params")
+    return [item for item in items if item.name in chosen]
+
+
+def forget_unknown(key: str, known: Sequence[str]) -> None:
+    """Say so, and go on without it, where the address names something that is not there."""
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in known:
+        del st.query_params[key]
+        st.warning(f"{show.plain(asked)} is not here (any more); showing {show.plain(known[0])} instead")
