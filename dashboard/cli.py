@@ -17,6 +17,9 @@ def dashboard(
         None, help="Run folders, traces, snapshots, reports (what --json printed), or folders that hold them."
     ),
     journal: Path | None = typer.Option(None, "--journal", help="Folder of the planner's journal of live decisions."),
+    metrics: list[str] = typer.Option(
+        [], "--metrics", help="Address where an extender or planner tells Prometheus how it does; repeatable."
+    ),
     host: str = typer.Option("127.0.0.1", "--host", help="Address to listen on. Pages are for whoever reaches it."),
     port: int = typer.Option(8501, "--port", min=1, max=65535, help="Port to listen on."),
 ) -> None:
@@ -27,4 +30,8 @@ def dashboard(
     from dashboard.server import serve
     from dashboard.settings import Settings
 
-    serve(Settings(tuple(path.absolute() for path in runs or ()), journal and journal.absolute()), host, port)
+    serve(
+        Settings(tuple(path.absolute() for path in runs or ()), journal and journal.absolute(), tuple(metrics)),
+        host,
+        port,
+    )

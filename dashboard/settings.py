@@ -8,10 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """paths: where runs, reports, snapshots and traces are looked for. journal: folder of live decisions."""
+    """paths: where runs, reports, snapshots and traces are looked for. journal: folder of live decisions.
+
+    metrics: addresses of components that tell Prometheus how they do.
+    """
 
     paths: tuple[Path, ...] = ()
     journal: Path | None = None
+    metrics: tuple[str, ...] = ()
 
 
 _current = Settings()

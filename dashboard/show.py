@@ -65,17 +65,25 @@ def tiles(row: Sequence[Tile]) -> None:
     with st.container(horizontal=True):
         for tile in row:
             st.metric(
-                tile.label, tile.value, tile.delta, delta_color="off", help=tile.help, border=True,
+                tile.label, tile.value, tile.delta, delta_color="off", delta_arrow="off", help=tile.help, border=True,
                 chart_data=tile.trend, chart_type="area",
             )  # fmt: skip
 
 
 def table(frame: pd.DataFrame, key: str, headings: Mapping[str, str] | None = None, **options: Any) -> Any:
     """A table with units in its headings, and the same rows as CSV. options: of st.dataframe."""
-    config = {str(column): (headings or {}).get(str(column)) or heading(str(column)) for column in frame.columns}
+    config = {
+        str(name): _column((headings or {}).get(str(name)) or heading(str(name)), frame[name]) for name in frame.columns
+    }
     answer = st.dataframe(frame, key=key, hide_index=True, column_config=config, **options)
     download(frame, key)
     return answer
+
+
+def _column(label: str, values: pd.Series) -> Any:
+    """How a column is written: numbers with their thousands grouped."""
+    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return st.column_config.NumberColumn(label, format="localized") if is_number else label
 
 
 def chart(drawing: Drawing, frame: pd.DataFrame, key: str, alt_text: str, **options: Any) -> Any:

@@ -17,8 +17,14 @@ OpenPage = Callable[..., AppTest]
 def open_page() -> Iterator[OpenPage]:
     """open_page("replay", folder, run="a"): the page over these folders, with these parameters in its address."""
 
-    def open_it(module: str, *paths: Path, journal: Path | None = None, **query: str | list[str]) -> AppTest:
-        settings.use(settings.Settings(paths, journal))
+    def open_it(
+        module: str,
+        *paths: Path,
+        journal: Path | None = None,
+        metrics: tuple[str, ...] = (),
+        **query: str | list[str],
+    ) -> AppTest:
+        settings.use(settings.Settings(paths, journal, metrics))
         app = AppTest.from_function(_one_page, kwargs={"module": module}, default_timeout=60)
         for name, value in query.items():
             app.query_params[name] = value
