@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
+import numpy as np
 
+from scheduler.core.gpu.delay_matrix import DelayMatrix
 from scheduler.core.gpu.findings import Culprit, Findings
 from scheduler.core.gpu.signals import Signal
 from scheduler.core.gpu.telemetry.dcgm import DcgmReader
 from scheduler.core.gpu.telemetry.gpud import gpud_signals
 from scheduler.core.gpu.telemetry.inspector import InspectorReader
-from scheduler.core.gpu.telemetry.inspector_links import diagnose_messages
+from scheduler.core.gpu.telemetry.inspector_links import diagnose_messages, message_delays
 from scheduler.core.gpu.telemetry.inspector_metrics import read_inspector_metrics
 from scheduler.core.gpu.telemetry.inspector_slow import diagnose_operations
 from scheduler.core.gpu.telemetry.kernel_log import read_kernel_log
@@ -53,13 +55,14 @@ METRICS: Final[tuple[tuple[Kind, re.Pattern[bytes]], ...]] = (
 )
 LOG_MARKS: Final = (b"NVRM: ", b": SXid (")
 LOG_LINES: Final = 20
+MOST_DELAYS: Final = 2_000
 ACCUSED: Final = ("rank", "host", "gpu", "syndrome", "confidence", "evidence", "link", "among")
 
 
 @dataclass(slots=True)
 class Telemetry:
     """What a folder holds. files: those that were recognised, also where nothing of them could be read. places: host
-    and GPU of the job's ranks."""
+    and GPU of the job's ranks. delays: of its messages, where any were recorded."""
 
     files: dict[Path, Kind] = field(default_factory=dict)
     signals: list[Signal] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Telemetry:
     unreadable: list[dict[str, Any]] = field(default_factory=list)
     ranks: int = 0
     places: dict[int, tuple[str, int | None]] = field(default_factory=dict)
+    delays: DelayMatrix | None = None
 
     def report(self) -> dict[str, Any]:
         """What `stowage diagnose` prints of it."""
@@ -75,7 +79,7 @@ class Telemetry:
             "verdict": found.verdict,
             "accused": [{name: getattr(one, name) for name in ACCUSED} for one in found.accused],
             "missing_ranks": [], "late": [], "notes": found.notes, "unreadable": self.unreadable, "ranks": self.ranks,
-            "signals": self.signal_rows(),
+            "signals": self.signal_rows(), "delays": self.delay_rows(),
         }  # fmt: skip
 
     def added_to(self, report: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +103,20 @@ class Telemetry:
             "unreadable": [*report["unreadable"], *self.unreadable],
             "ranks": max(report["ranks"], self.ranks),
             "signals": ours["signals"],
+            "delays": ours["delays"],
         }
+
+    def delay_rows(self) -> list[dict[str, Any]]:
+        """Cells of the delay matrix, the slowest `MOST_DELAYS` of them: how many times as long as usual."""
+        if self.delays is None:
+            return []
+        factor = np.exp(self.delays.log_delay)
+        slowest = np.argsort(-factor, kind="stable")[:MOST_DELAYS]
+        return [
+            {"source": int(self.delays.source[cell]), "target": int(self.delays.target[cell]),
+             "factor": float(factor[cell]), "samples": int(self.delays.samples[cell])}
+            for cell in slowest
+        ]  # fmt: skip
 
     def signal_rows(self) -> list[dict[str, Any]]:
         """Signals, equal ones counted, the worst first."""
@@ -202,7 +219,8 @@ class _Reader:
         if len(operations):
             slow = diagnose_operations(operations)
             late = {one.rank for one in slow.accused if one.rank is not None}
-            findings += [slow, diagnose_messages(operations, late)]
+            self.found.delays = message_delays(operations)
+            findings += [slow, diagnose_messages(operations, late, self.found.delays)]
         rank_at = {
             (one.host, one.gpu): one.rank
             for poll in self.polls

@@ -11,21 +11,32 @@ from dataclasses import replace
 
 import numpy as np
 
-from scheduler.core.gpu.delay_matrix import delay_matrix, slow_connections
+from scheduler.core.gpu.delay_matrix import DelayMatrix, delay_matrix, slow_connections
 from scheduler.core.gpu.findings import Findings
 from scheduler.core.gpu.telemetry.inspector import Operations
 from scheduler.core.gpu.telemetry.inspector_slow import point_to_point
 
 
-def diagnose_messages(operations: Operations, late: Collection[int] = ()) -> Findings:
-    """Ranks whose messages take long, and connections of others that do. late: ranks of the job."""
+def message_delays(operations: Operations) -> DelayMatrix:
+    """How long messages between ranks of the job take, against what is usual for messages alike."""
     sent = point_to_point(operations)
-    host_of = {one.job_rank: one.host for one in operations.processes if one.job_rank >= 0 and one.host}
+    host_of = _hosts(operations)
     numbers = {host: n for n, host in enumerate(sorted(set(host_of.values())))}
     size = max([*host_of, *sent.src.tolist(), *sent.dst.tolist(), 0]) + 1
     host_number = np.array([numbers.get(host_of.get(rank, ""), -1) for rank in range(size)])
     is_near = (host_number[sent.src] == host_number[sent.dst]) & (host_number[sent.src] >= 0)
-    matrix = delay_matrix(sent.src, sent.dst, sent.seconds, sent.bytes, is_near.astype(np.int64))
+    return delay_matrix(sent.src, sent.dst, sent.seconds, sent.bytes, is_near.astype(np.int64))
+
+
+def diagnose_messages(
+    operations: Operations, late: Collection[int] = (), matrix: DelayMatrix | None = None
+) -> Findings:
+    """Ranks whose messages take long, and connections of others that do. late: ranks of the job.
+
+    matrix: of `message_delays`, if it is known already.
+    """
+    matrix = matrix or message_delays(operations)
+    host_of = _hosts(operations)
     accused = []
     for one in slow_connections(matrix):
         ranks = (one.rank,) if one.rank is not None else one.among
@@ -35,3 +46,7 @@ def diagnose_messages(operations: Operations, late: Collection[int] = ()) -> Fin
             accused.append(replace(one, host=host, evidence=one.evidence + where))
     judged = "healthy" if len(matrix.source) else "undecided"
     return Findings("communication slow" if accused else judged, accused)
+
+
+def _hosts(operations: Operations) -> dict[int, str]:
+    return {one.job_rank: one.host for one in operations.processes if one.job_rank >= 0 and one.host}
