@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from analytics.errors import InputError
 
@@ -32,7 +32,10 @@ REPORTS: Final[Mapping[Kind, frozenset[str]]] = {
     "gangs": frozenset({"gang_nodes", "fleet", "outages"}),
     "balance": frozenset({"method", "before", "after", "gap_of", "moves"}),
     "capacity": frozenset({"nodes", "searched"}),
+    "analysis": frozenset({"tables"}),
+    "bounds": frozenset({"missing", "shaving"}),
 }
+Value = TypeVar("Value", dict[str, Any], list[Any])
 MOST_ITEMS: Final = 500
 DEEPEST: Final = 4
 MOST_REPORT_BYTES: Final = 64 << 20
@@ -84,7 +87,15 @@ def find_items(paths: Iterable[Path]) -> Found:
 
 def read_report(item: Item) -> dict[str, Any]:
     """The JSON object of a report. Raises InputError if it is gone, too large, or not what it was."""
-    return _read_object(item.path, MOST_REPORT_BYTES)
+    return read_json(item.path, dict)
+
+
+def read_json(path: Path, expected: type[Value]) -> Value:
+    """A JSON file of ours, an object or a list. Raises InputError if it is gone, too large, cut, or of another type."""
+    value = _read(path, MOST_REPORT_BYTES)
+    if not isinstance(value, expected):
+        raise InputError(f"{path} holds no JSON {'object' if expected is dict else 'list'}, so it is not ours")
+    return value
 
 
 def _walk(path: Path, depth: int) -> Iterator[Path]:
@@ -174,20 +185,24 @@ def _partial_kind(path: Path) -> Kind:
 
 
 def _read_object(path: Path, most: int) -> dict[str, Any]:
+    value = _read(path, most)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object, so no report of ours")
+    return value
+
+
+def _read(path: Path, most: int) -> Any:
     try:
         size = path.stat().st_size
         if size > most:
             raise InputError(f"{path} has {size >> 20} MiB; at most {most >> 20} are read")
-        value = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except FileNotFoundError as gone:
         raise InputError(f"{path} is not there any more: make it again") from gone
     except OSError as unreadable:
         raise InputError(f"{path}: {unreadable.strerror or unreadable}") from unreadable
     except (ValueError, RecursionError) as broken:
         raise InputError(f"{path} is not whole JSON ({broken}): make it again") from broken
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is not a JSON object, so no report of ours")
-    return value
 
 
 def _stamp(path: Path) -> str:
