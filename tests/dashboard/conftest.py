@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from typer.testing import CliRunner
 
+import stowage
 from dashboard import settings
 
 OpenPage = Callable[..., AppTest]
@@ -39,3 +41,23 @@ def _one_page(module: str) -> None:
     from dashboard.shell import show_page
 
     show_page(next(info for info in PAGES if info.module == module))
+
+
+@pytest.fixture(scope="session")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a small synthetic cell: `trace`, and `runs/` as recorded and under two policies."""
+    folder = tmp_path_factory.mktemp("cell")
+    size = ["--machines", "40", "--days", "0.1", "--seed", "3"]
+    room = ["--overcommit", "cpu=1.35", "--overcommit", "memory=1.25", "--interval", "5m"]
+    for words in (
+        ["trace", "synth", "google2011", *size, "-o", str(folder / "raw")],
+        ["trace", "import", "google2011", str(folder / "raw"), "-o", str(folder / "trace")],
+        ["replay", str(folder / "trace"), "--mode", "recorded", "-o", str(folder / "runs" / "recorded")],
+        *(
+            ["replay", str(folder / "trace"), "--policy", policy, *room, "-o", str(folder / "runs" / policy)]
+            for policy in ("best-fit", "kube-default")
+        ),
+    ):
+        done = CliRunner().invoke(stowage.app, words)
+        assert done.exit_code == 0, done.output
+    return folder
