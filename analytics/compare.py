@@ -80,10 +80,12 @@ def compare(
     seed: int = 0,
     replicates: int = REPLICATES,
     model: CostModel | None = None,
+    intervals: bool = True,
 ) -> Comparison:
     """Compare runs of one trace and window. Raises InputError for runs that are not, unless `force`.
 
-    seed, replicates: of the bootstrap; the same ones give the same intervals.
+    seed, replicates: of the bootstrap; the same ones give the same intervals. intervals: without those from inside runs
+    the answer is there at once.
     """
     if len(folders) < 2:
         raise InputError("a comparison needs at least two runs")
@@ -98,13 +100,13 @@ def compare(
     differences: dict[str, dict[str, Difference]] = {metric: {} for metric in table}
     for group in others:
         pairs = _pairs(groups[base], groups[group], by_name)
-        few = len(pairs) < MIN_SEEDS
-        intervals = _inner_intervals([(by_name[a], by_name[b]) for a, b in pairs], seed, replicates) if few else {}
+        inside = intervals and len(pairs) < MIN_SEEDS
+        found = _inner_intervals([(by_name[a], by_name[b]) for a, b in pairs], seed, replicates) if inside else {}
         for metric, values in table.items():
             known = [(values[first], values[second]) for first, second in pairs]
             changes = [after - before for before, after in known if before is not None and after is not None]
             if changes:
-                differences[metric][group] = _difference(metric, changes, intervals, seed, replicates)
+                differences[metric][group] = _difference(metric, changes, found, seed, replicates)
     return Comparison(groups, table, differences, notes)
 
 
