@@ -7,7 +7,7 @@
                         overloaded_nodes, and overload: the sum over nodes and resources of the load beyond the limit,
                         as a share of the limit (installed capacity x --overcommit; load is requests, or use)
     shapes.parquet      one row per sampled interval and common request shape: how many more fit, what is unusable
-    nodes.parquet       one row per node: mean requested share per resource, busy time
+    nodes.parquet       one row per node: what it offered per resource, mean requested share of it, busy time
     tenants.parquet     one row per tenant: delay, slowdown, served and kept share, dominant share
     summary.json        the metrics of analytics.metrics
 
@@ -74,7 +74,7 @@ RESULT_SCHEMAS: dict[str, dict[str, pa.DataType]] = {
 _PER_RESOURCE = {
     "series": (("capacity", pa.int64()), ("requested", pa.int64()), ("used", pa.int64()), ("stranded", pa.int64())),
     "shapes": (("unusable", pa.int64()),),
-    "nodes": (("share", pa.float64()),),
+    "nodes": (("share", pa.float64()), ("capacity", pa.int64())),
 }
 
 
