@@ -56,6 +56,7 @@ class Recorded:
     window_us: tuple[int, int]
     resources: tuple[str, ...]
     machines: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     nodes: Nodes
     samples: Samples
     priorities: NDArray[np.int64]
@@ -108,6 +109,7 @@ def replay_recorded(
         window_us=window,
         resources=resources,
         machines=machines.ids,
+        sizes=machines.sizes(resources),
         nodes=nodes,
         samples=samples,
         priorities=priorities,

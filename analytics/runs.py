@@ -7,7 +7,7 @@
                         overloaded_nodes, and overload: the sum over nodes and resources of the load beyond the limit,
                         as a share of the limit (installed capacity x --overcommit; load is requests, or use)
     shapes.parquet      one row per sampled interval and common request shape: how many more fit, what is unusable
-    nodes.parquet       one row per node: what it offered per resource, mean requested share of it, busy time
+    nodes.parquet       one row per node: size and mean requested share of it per resource, busy time
     tenants.parquet     one row per tenant: delay, slowdown, served and kept share, dominant share
     summary.json        the metrics of analytics.metrics
 

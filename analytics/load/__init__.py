@@ -34,6 +34,7 @@ class ReplayInput:
     attempts: Attempts
     timeline: Timeline
     machines: NDArray[np.int64]  # (N,) machine id of every node
+    sizes: NDArray[np.int64]  # (N, R) the most that each was ever installed with
     task_rows: NDArray[np.int64]  # (T,) row of every task in the trace's table
     copies: NDArray[np.int16]  # (T,) 0: recorded; 1, 2, ...: added by --scale-load
     priorities: NDArray[np.int64]  # (P,) priority of every level
@@ -81,6 +82,7 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool, by_tenant:
             *machines.events(resources, dict(options.overcommit), window[0]),
         ),
         machines=machines.ids,
+        sizes=machines.sizes(resources),
         task_rows=stack.task_rows,
         copies=copy_of,
         priorities=priorities,

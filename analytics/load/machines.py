@@ -70,6 +70,13 @@ class Machines:
         """The resources that some machine states a capacity for; nobody can be held to the others."""
         return tuple(name for name in RESOURCES if self.capacity[name].any())
 
+    def sizes(self, resources: tuple[str, ...]) -> NDArray[np.int64]:
+        """(N, R) the most that each machine was ever installed with."""
+        most = np.zeros((len(self.ids), len(resources)), np.int64)
+        for r, name in enumerate(resources):
+            np.maximum.at(most[:, r], self.node, self.capacity[name])
+        return most
+
     def nodes(self, resources: tuple[str, ...], levels: int, from_us: int) -> Nodes:
         """The cluster before any machine is there."""
         count, axis = len(self.ids), len(resources)

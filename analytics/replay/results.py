@@ -112,13 +112,13 @@ def shapes(samples: Samples, resources: tuple[str, ...], weights: NDArray[np.flo
 
 
 def node_table(
-    nodes: Nodes, machines: NDArray[np.int64], resources: tuple[str, ...], window_us: tuple[int, int]
+    nodes: Nodes, machines: NDArray[np.int64], sizes: NDArray[np.int64], resources: tuple[str, ...]
 ) -> pa.Table:
-    """One row per node: what it offered, mean over the window, and mean share of it requested while it was there."""
+    """One row per node: its size, and mean share requested of what it offered while it was there. sizes: (N, R)."""
     columns: dict[str, object] = {"node": machines, "busy_s": nodes.busy_us / 1e6}
     for r, name in enumerate(resources):
         offered = nodes.offered[:, r]
         share = np.divide(nodes.held[:, r], offered, out=np.zeros(len(machines)), where=offered > 0)
         columns[f"share_{name}"] = pa.array(share, mask=offered == 0)
-        columns[f"capacity_{name}"] = np.rint(offered / (window_us[1] - window_us[0])).astype(np.int64)
+        columns[f"capacity_{name}"] = sizes[:, r]
     return pa.table(columns)

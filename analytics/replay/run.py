@@ -63,7 +63,7 @@ def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]
         "placements": results.placements(trace, given),
         "series": results.series(samples, given.resources, given.priorities, trace.meta.tiers),
         "shapes": results.shapes(outcome.samples, given.resources, given.shape_weights),
-        "nodes": results.node_table(nodes, given.machines, given.resources, given.window_us),
+        "nodes": results.node_table(nodes, given.machines, given.sizes, given.resources),
     }
     return facts, tables, outcome.cpu_s
 
@@ -82,7 +82,7 @@ def _recorded(trace: Trace, options: ReplayOptions, tick: Callable[[float], None
             found.samples, found.resources, found.priorities, trace.meta.tiers, measured_use(trace, found)
         ),
         "shapes": results.shapes(found.samples, found.resources, found.shape_weights),
-        "nodes": results.node_table(found.nodes, found.machines, found.resources, found.window_us),
+        "nodes": results.node_table(found.nodes, found.machines, found.sizes, found.resources),
     }
     return facts, tables, found.cpu_s
 

@@ -17,13 +17,11 @@ from tests.dashboard.conftest import OpenPage
 def test_fits_and_cost_of_a_shape_follow_from_the_tables(cell: Path) -> None:
     (item,) = find_items([cell / "runs" / "best-fit"]).of("replay")
     frame = fragmentation.shapes(item)
-    ((weight, least, mean, cpu, memory),) = (
-        duckdb.sql(
-            f"""SELECT weight, min(fits), avg(fits), avg(unusable_cpu_milli), avg(unusable_memory_mib)
+    ((weight, least, mean, cpu, memory),) = duckdb.sql(
+        f"""SELECT weight, min(fits), avg(fits), avg(unusable_cpu_milli), avg(unusable_memory_mib)
         FROM '{item.path}/shapes.parquet' GROUP BY cpu_milli, memory_mib, gpu_milli, weight
         ORDER BY weight DESC, cpu_milli, memory_mib, gpu_milli LIMIT 1"""
-        ).fetchall()
-    )
+    ).fetchall()
     model = CostModel()
     first = frame.iloc[0]
     assert (first["weight"], first["fits_least"]) == (weight, least)
