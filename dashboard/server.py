@@ -2,41 +2,104 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import socket
+import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import streamlit as st
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, ProcessCollector, generate_latest
-from prometheus_client.registry import CollectorRegistry
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from streamlit.runtime.caching.global_cache_budget import reconfigure_global_cache_budget_from_config
 from streamlit.web import bootstrap
-from streamlit.web.server.starlette import UvicornRunner
 
-from dashboard import settings
+from analytics.errors import InputError
+from dashboard import metrics, settings
+from dashboard.admission import LOOPBACK, Admission
 
 HERE = Path(__file__).parent
+SHUTDOWN_S: Final = 5  # for requests under way, after which tabs are cut off; they come back by themselves
+MOST_MESSAGE_BYTES: Final = 16 << 20
 
-REGISTRY = CollectorRegistry()
-ProcessCollector(registry=REGISTRY)
-FAILED_PAGES = Counter(
-    "stowage_dashboard_failed_pages", "Pages that ended in an error we did not foresee.", registry=REGISTRY
-)
+logger = logging.getLogger(__name__)
 
 
-def serve(chosen: settings.Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    settings.use(chosen)
-    bootstrap.load_config_options(page_options() | {"server_address": host, "server_port": port})
-    UvicornRunner(make_app()).run()
+def serve(chosen: settings.Settings, host: str, port: int, names: tuple[str, ...], most_sessions: int) -> None:
+    """Serve until SIGTERM or SIGINT. host: empty for every address of both families. names: see `allowed_hosts`.
+
+    Raises InputError if a folder is not there, or the address and port cannot be had.
+    """
+    check_folders(chosen)
+    with listen(host, port) as listening:
+        settings.use(chosen)
+        use_options(host, port)
+        app = make_app(allowed_hosts(host, names), most_sessions)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app, ws="websockets-sansio", ws_max_size=MOST_MESSAGE_BYTES, ws_per_message_deflate=False,
+                timeout_graceful_shutdown=SHUTDOWN_S, access_log=False, log_level="warning",
+            )
+        )  # fmt: skip
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn raises it again when it has ended
+        shown = f"[{host}]" if ":" in host else host or "localhost"
+        print(f"stowage: pages on http://{shown}:{port} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+        server.run(sockets=[listening])
 
 
-def make_app() -> Any:
+def check_folders(chosen: settings.Settings) -> None:
+    """Raise InputError for what is not there; the journal is made by a planner, perhaps later."""
+    lost = [str(path) for path in chosen.paths if not path.exists()]
+    if lost:
+        raise InputError(f"there is no {', no '.join(lost)}: give folders or files that exist")
+    if chosen.journal and not chosen.journal.exists():
+        logger.warning("event=no_journal path=%s its pages stay empty until a planner writes there", chosen.journal)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises InputError if the address or the port is not to be had."""
+    try:
+        if host:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            return socket.create_server((host, port), family=family, backlog=128)
+        both = socket.has_dualstack_ipv6()
+        return socket.create_server(
+            ("", port), family=socket.AF_INET6 if both else socket.AF_INET, backlog=128, dualstack_ipv6=both
+        )
+    except OSError as error:
+        why = error.strerror if isinstance(error, socket.gaierror) or not error.errno else os.strerror(error.errno)
+        raise InputError(
+            f"cannot listen on {host or 'any address'}, port {port}: {why}; choose others with --host and --port"
+        ) from error
+
+
+def allowed_hosts(host: str, names: tuple[str, ...]) -> frozenset[str]:
+    """Names we answer to. On this machine's own address these are its own; elsewhere any, unless some are given."""
+    own = {host, *LOOPBACK} if host in LOOPBACK else {host} if names else set()
+    return frozenset(name.lower() for name in (*own, *names) if name)
+
+
+def make_app(hosts: frozenset[str] = frozenset(), most_sessions: int = 50) -> Any:
     """The ASGI application."""
     routes = [Route("/healthz", _healthy), Route("/readyz", _ready), Route("/metrics", _metrics)]
-    return st.App(HERE / "app.py", routes=routes, on_script_error=_count_failure)
+    admission = Middleware(Admission, hosts=hosts, most_sessions=most_sessions)
+    return st.App(HERE / "app.py", routes=routes, middleware=[admission], on_script_error=_apologise)
+
+
+def use_options(host: str, port: int) -> None:
+    """Give Streamlit the options of theme.toml and those of the command."""
+    ours = {
+        "server_address": host or "::", "server_port": port, "server_maxMessageSize": MOST_MESSAGE_BYTES >> 20,
+    }  # fmt: skip
+    bootstrap.load_config_options(page_options() | ours)
+    reconfigure_global_cache_budget_from_config()
 
 
 def page_options() -> dict[str, Any]:
@@ -54,8 +117,14 @@ def _flatten(table: dict[str, Any], above: tuple[str, ...]) -> list[tuple[str, A
     return found
 
 
-def _count_failure(error: Exception) -> None:
-    FAILED_PAGES.inc()
+def _apologise(error: Exception) -> bool:
+    """Log an error that no page foresaw, and say so in its place instead of a traceback."""
+    logger.error("event=page_failed", exc_info=error)
+    st.error(
+        "This page failed, by a fault of ours: the reason is in the dashboard's log. The other pages go on.",
+        icon=":material/error:",
+    )
+    return True
 
 
 async def _healthy(request: Request) -> Response:
@@ -69,4 +138,4 @@ async def _ready(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)

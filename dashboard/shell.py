@@ -7,7 +7,7 @@ import importlib
 import streamlit as st
 
 from analytics.errors import InputError
-from dashboard import show, state
+from dashboard import metrics, show, state
 from dashboard.screens import PageInfo
 
 
@@ -15,10 +15,11 @@ def show_page(info: PageInfo) -> None:
     """The page; where its data cannot be read, the reason in its place."""
     st.title(info.title)
     st.caption(info.question)
-    try:
-        importlib.import_module(f"dashboard.screens.{info.module}").render()
-    except InputError as error:
-        st.error(show.plain(error), icon=":material/error:")
+    with metrics.page_view(info.module):
+        try:
+            importlib.import_module(f"dashboard.screens.{info.module}").render()
+        except InputError as error:
+            st.error(show.plain(error), icon=":material/error:")
 
 
 def show_problems() -> None:
