@@ -6,7 +6,7 @@ DEMO ?= demo
 export DEMO
 .DEFAULT_GOAL := help
 
-.PHONY: help install check chart-schema test cluster-tools bench readme-table demo lock clean
+.PHONY: help install check chart-schema test cluster-tools browser bench readme-table demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,12 +40,15 @@ check: install ## lint, types, and the arrows between folders
 chart-schema: install ## make helm/stowage/values.schema.json again from values.yaml and the settings
 	$(BIN)/python helm/values_schema.py
 
-test: install ## the whole test suite, on two workers; what needs Go is skipped without it
+test: install ## the whole test suite, on two workers; what needs Go or Chromium is skipped without
 	@$(BIN)/python -m tests.cluster.binaries || echo "tests that need a control plane will be skipped"
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 cluster-tools: install ## build kube-apiserver, etcd, kwok, helm ... for tests/cluster (25 CPU minutes, once; needs Go)
 	@$(BIN)/python -m tests.cluster.binaries
+
+browser: install ## install Debian's Chromium for tests/dashboard/browser, where there is none (needs root)
+	@sh tests/dashboard/browser/install.sh $(BIN)/python
 
 bench: install ## measure; writes tests/benchmarks/results/*.json with the machine
 	$(BIN)/python -m tests.benchmarks

@@ -40,7 +40,7 @@ class Admission:
             text = f"Not known by this name; start the dashboard with --allow-host {_host(scope) or 'NAME'}\n"
             await self._refuse("host", 403, text, scope, receive, send)
         elif self._is_full(scope):
-            text = f"All {self._most_sessions} places are taken; close a tab, or start the dashboard with more --sessions\n"
+            text = f"All {self._most_sessions} places are taken: close a tab, or start with more --sessions\n"
             await self._refuse("full", 503, text, scope, receive, send)
         elif scope["type"] == "websocket":
             await self._count(scope, receive, send)
@@ -61,9 +61,7 @@ class Admission:
             self._sessions -= 1
             metrics.SESSIONS.set(self._sessions)
 
-    async def _refuse(
-        self, reason: str, status: int, text: str, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _refuse(self, reason: str, status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
         metrics.REFUSED.labels(reason).inc()
         if scope["type"] == "websocket":
             await receive()
@@ -76,7 +74,7 @@ def _host(scope: Scope) -> str:
     """The name that the request gives us, without port; empty if it has none or a broken one."""
     named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     try:
-        return urlsplit(f"//{named}").hostname or ""
+        return "" if "@" in named else urlsplit(f"//{named}").hostname or ""
     except ValueError:
         return ""
 

@@ -25,7 +25,9 @@ def dashboard(
     ),
     port: int = typer.Option(8501, "--port", min=1, max=65535, help="Port to listen on."),
     allow_host: list[str] = typer.Option(
-        [], "--allow-host", help="Name by which browsers may reach it, as a proxy's (repeatable). On 127.0.0.1 only "
+        [],
+        "--allow-host",
+        help="Name by which browsers may reach it, as a proxy's (repeatable). On 127.0.0.1 only "
         "localhost is allowed, elsewhere any name, unless names are given.",
     ),
     sessions: int = typer.Option(50, "--sessions", min=1, max=1000, help="Browser tabs served at once, at most."),

@@ -26,7 +26,10 @@ EVERYTHING: dict[str, Any] = {
         "mode": "auto", "namespaces": {"bank": "observe"},
         "journalVolume": {"persistentVolumeClaim": {"claimName": "journal"}},
     },
-    "dashboard": {"enabled": True, "page": "/pages/home.py"},
+    "dashboard": {
+        "enabled": True, "runsVolume": {"persistentVolumeClaim": {"claimName": "runs"}},
+        "allowedHosts": ["stowage.example.org"],
+    },
     "remote": {"enabled": True, "from": ["10.0.0.0/8"], "extraNames": ["10.1.2.3", "stowage.example.org"]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "networkPolicy": {

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+import stowage
 from tests.helm.conftest import CHART, EVERYTHING, Helm, Objects, Render, pod_templates
 
 
@@ -258,10 +260,34 @@ def test_what_the_scheduler_may_lock_is_what_it_is_told_to_lock(objects: Objects
     assert ("Lease", election["resourceName"]) in objects  # the chart's, so that uninstall removes it
 
 
-def test_the_dashboard_does_not_start_without_a_page(helm: Helm) -> None:
-    done = helm("template", "s", str(CHART), "--set", "dashboard.enabled=true")
-    assert done.returncode != 0
-    assert "dashboard.page" in done.stderr
+def test_the_dashboard_is_pointed_at_what_is_mounted_and_at_nothing_else(render: Render) -> None:
+    alone = render({"dashboard": {"enabled": True}})["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]
+    assert alone["containers"][0]["args"] == ["dashboard", "--host=", "--port=8501", "--sessions=50"]
+    pod = render(EVERYTHING)["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"] == [
+        "dashboard", "/var/lib/stowage-runs", "--journal=/var/lib/stowage/journal", "--host=", "--port=8501",
+        "--sessions=50", "--allow-host=stowage.example.org",
+    ]  # fmt: skip
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert mounts["runs"] == {"name": "runs", "mountPath": "/var/lib/stowage-runs", "readOnly": True}
+    assert mounts["journal"] == {"name": "journal", "mountPath": "/var/lib/stowage", "readOnly": True}
+    volumes = {volume.pop("name"): volume for volume in pod["volumes"]}
+    assert volumes["runs"] == EVERYTHING["dashboard"]["runsVolume"]
+    assert volumes["journal"] == EVERYTHING["planner"]["journalVolume"]
+    assert [container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")] == [
+        "/healthz", "/readyz", "/healthz",
+    ]  # fmt: skip
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_words_of_the_dashboards_pod_are_options_of_the_command(render: Render) -> None:
+    command = typer.main.get_command(stowage.app)
+    pod = render(EVERYTHING)["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]
+    name, *words = pod["containers"][0]["args"]
+    context = command.commands[name].make_context(name, words)  # raises for what it does not know
+    assert context.params["host"] == ""
+    assert context.params["allow_host"] == ["stowage.example.org"]
 
 
 def test_the_definition_of_plan_is_a_template_that_upgrade_changes_and_uninstall_removes(render: Render) -> None:
