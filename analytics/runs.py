@@ -9,6 +9,7 @@
     shapes.parquet      one row per sampled interval and common request shape: how many more fit, what is unusable
     nodes.parquet       one row per node: size and mean requested share of it per resource, busy time
     tenants.parquet     one row per tenant: delay, slowdown, served and kept share, dominant share
+    prices.parquet      only of a run under `auction`: one row per round with bids: how many, and what nodes fetched
     summary.json        the metrics of analytics.metrics
 
 What a clock or the machine's load decides stands beside the folder, in RUN.cost.json, so that `diff -r` of two runs of
@@ -69,6 +70,15 @@ RESULT_SCHEMAS: dict[str, dict[str, pa.DataType]] = {
         "gpu_milli": pa.int64(), "weight": pa.float64(), "fits": pa.int64(),
     },
     "nodes": {"node": pa.int64(), "busy_s": pa.float64()},
+}  # fmt: skip
+
+# Tables of some runs only.
+EXTRA_SCHEMAS: dict[str, dict[str, pa.DataType]] = {
+    # price_*: what a node on sale fetched, as a share of the most that anybody could bid for it.
+    "prices": {
+        "time_us": pa.int64(), "on_sale": pa.int64(), "bids": pa.int64(), "wins": pa.int64(),
+        "price_p50": pa.float64(), "price_p90": pa.float64(), "price_max": pa.float64(),
+    },
 }  # fmt: skip
 
 _PER_RESOURCE = {
@@ -132,7 +142,7 @@ def write_run(
     """Write the run folder `out` and its cost beside it; returns the digest of the results.
 
     tables: placements, series, shapes and nodes with the columns of `RESULT_SCHEMAS` and those of `facts.resources`;
-    a table may come in pieces, so that a month of placements is never in memory at once.
+    any of `EXTRA_SCHEMAS`. A table may come in pieces, so that a month of placements is never in memory at once.
     Raises InputError if `out` exists and not `force`, if a table lacks a column, or if another process is writing.
     """
     with new_folder(out, force) as folder:
@@ -140,6 +150,8 @@ def write_run(
             if name not in tables:
                 raise InputError(f"a run needs the table {name}")
             write_table(folder / f"{name}.parquet", _pieces(tables[name], types, name))
+        for name in sorted(EXTRA_SCHEMAS.keys() & tables.keys()):
+            write_table(folder / f"{name}.parquet", _pieces(tables[name], EXTRA_SCHEMAS[name], name))
         write_table(folder / "tenants.parquet", [metrics.tenants(folder, facts)])
         (folder / "summary.json").write_text(to_json(metrics.summarise(folder, facts)))
         files, digest = checksums(folder)

@@ -28,12 +28,13 @@ SLICES = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What a replay found, beside what it wrote into the input's own columns."""
+    """What a replay found, beside what it wrote into the input's own columns. told: see `Running`."""
 
     samples: Samples
     queues: Queues
     counters: dict[str, int]
     cpu_s: float
+    told: dict[str, list[dict[str, float]]]
 
 
 def replay(
@@ -71,7 +72,7 @@ def replay(
     counters = dict(zip(names, running.progress.counts.tolist(), strict=True))
     if planner is not None:
         counters |= planner.counters()
-    return Outcome(running.samples, running.queues, counters, cpu_s)
+    return Outcome(running.samples, running.queues, counters, cpu_s, running.told)
 
 
 def _prepare(

@@ -160,6 +160,13 @@ def _sell(auction: AuctionRounds, running: Running, rows: NDArray[np.int64], now
     most = auction.worth.max() * auction.weight.max() * _shares(given, given.nodes.allocatable[rows])
     share = np.minimum(fetches / np.maximum(most, np.finfo(float).tiny), 1.0)
     ranking.price[rows] = carry_over(ranking.price[rows], share, KEPT)
+    median, ninth, dearest = np.quantile(share, [0.5, 0.9, 1.0]).tolist()
+    running.told.setdefault("prices", []).append(
+        {
+            "time_us": now_us, "on_sale": len(rows), "bids": len(who), "wins": int(won.sum()),
+            "price_p50": median, "price_p90": ninth, "price_max": dearest,
+        }
+    )  # fmt: skip
     running.set_timers(move_at_once(running, who[won], rows[outcome.at[won]], now_us))
 
 

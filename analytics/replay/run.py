@@ -65,6 +65,7 @@ def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]
         "shapes": results.shapes(outcome.samples, given.resources, given.shape_weights),
         "nodes": results.node_table(nodes, given.machines, given.sizes, given.resources),
     }
+    tables |= {name: pa.Table.from_pylist(rows) for name, rows in outcome.told.items()}
     return facts, tables, outcome.cpu_s
 
 

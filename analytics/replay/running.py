@@ -25,7 +25,8 @@ Timers = NDArray[np.int64]  # (n, 2) value and time, see `progress`
 class Running:
     """The columns of a replay, changed in place. scores, choice: how a node is picked. tiers: what bids go by.
 
-    samples.use: (T, R) what each task loads its node with, or no rows where that is what it requests.
+    samples.use: (T, R) what each task loads its node with, or no rows where that is what it requests. told: rows of the
+    tables that a run has beside those of every run (`analytics.runs.EXTRA_SCHEMAS`), by table.
     """
 
     given: ReplayInput
@@ -38,6 +39,7 @@ class Running:
     preempts: bool
     seed: int
     tiers: Sequence[Tier] = ()
+    told: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     _keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 16, np.int64))
     _values: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 16, np.int64))
 

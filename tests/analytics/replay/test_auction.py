@@ -145,3 +145,20 @@ def test_the_same_replay_gives_the_same_bytes(tmp_path: Path) -> None:
     runs = [run_replay(ReplayOptions(trace, tmp_path / name, policy="auction")) for name in "ab"]
     assert read_run(runs[0]).digest == read_run(runs[1]).digest
     assert read_run(runs[0]).facts.counters["rounds"] == 4
+
+
+def test_prices_are_kept_of_rounds_that_sold_and_of_no_other_policy(tmp_path: Path) -> None:
+    """Three want the node that one can have: it fetches what the best of the losers bids."""
+    trace = a_full_node(30)
+    for priority in (9, 5, 0):
+        trace.task(ran(1, 900, 1500), cpu=4000, priority=priority)
+    replayed(tmp_path, trace)
+    rows = pq.read_table(tmp_path / "auction" / "prices.parquet").to_pylist()
+    assert [row["time_us"] for row in rows] == [ROUND_US, 11 * ROUND_US, 21 * ROUND_US]
+    assert [(row["on_sale"], row["bids"], row["wins"]) for row in rows] == [(1, 3, 1), (1, 2, 1), (1, 1, 1)]
+    assert rows[0]["price_max"] > 0.01
+    assert rows[2]["price_max"] == pytest.approx(0)
+    assert all(row["price_p50"] == row["price_p90"] == row["price_max"] for row in rows)
+    assert "prices.parquet" in read_run(tmp_path / "auction").files
+    replayed(tmp_path, trace, "first-fit")
+    assert "prices.parquet" not in read_run(tmp_path / "first-fit").files
