@@ -156,11 +156,12 @@ def fit(
     _start_solver(2)
     from dataclasses import asdict
 
-    from scheduler.core.packing.fit import fit_pods, read_manifest
+    from scheduler.core.packing.fit import fit_pods
+    from scheduler.core.packing.manifest import read_manifest
 
     cluster = _read(snapshot)
     text = read_bytes(manifest)
-    pods = read_manifest(text, cluster, _yaml)
+    pods = read_manifest(text, cluster)
     _warm()
     answer = fit_pods(cluster, pods, _order(order), limit, None, seed)
     if as_json:
@@ -330,16 +331,6 @@ def _read(path: str) -> Snapshot:
         names = ", ".join(found.orphans[:5]) + (", ..." if len(found.orphans) > 5 else "")
         typer.echo(f"{path}: {len(found.orphans)} pods are left out, their node is not there: {names}", err=True)
     return found
-
-
-def _yaml(text: bytes) -> Any:
-    """Every document of a YAML text."""
-    import yaml  # type: ignore[import-untyped, unused-ignore]
-
-    try:
-        return list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        raise CommandError(f"the manifest is neither JSON nor YAML: {error}") from error
 
 
 def _emit(value: dict[str, Any]) -> None:

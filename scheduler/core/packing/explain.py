@@ -8,7 +8,7 @@ kind of rule after the other and asking again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from scheduler.core import kube_types as kube
 from scheduler.core.packing.from_snapshot import Packing, make_packing
+from scheduler.core.packing.ledger import room_left
 from scheduler.core.packing.pins import PackOptions
 from scheduler.core.packing.plan import Step, order_steps
 from scheduler.core.packing.problem import Budget, Ints, Order, PackingResult, Problem
@@ -34,6 +35,15 @@ class Cause:
     rule: str
     nodes: int
     example: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReason:
+    """Why one node refuses the pod as things are."""
+
+    node: str
+    rule: str
+    sentence: str
 
 
 @dataclass(slots=True)
@@ -64,6 +74,14 @@ def explain_pod(
     return _Explainer(snapshot, key, order, budget or Budget(2.0), options or PackOptions(), seed).explain()
 
 
+def node_reasons(snapshot: Snapshot, key: str, options: PackOptions | None = None) -> list[NodeReason]:
+    """Every reason of every node against one pod, nodes by name; read off the snapshot, without a search.
+
+    Rules between pods are not among them: `explain_pod` gives those. Raises LookupError if there is no such pod.
+    """
+    return list(_Explainer(snapshot, key, "no-harm", Budget(1.0), options or PackOptions(), 0).reasons())
+
+
 def alone(snapshot: Snapshot, keys: set[str]) -> Snapshot:
     """The snapshot without the waiting pods other than these."""
     return msgspec.structs.replace(snapshot, pods=[p for p in snapshot.pods if p.node is not None or p.key in keys])
@@ -83,8 +101,9 @@ class _Explainer:
             self.keys |= {p.key for p in snapshot.pods if p.gang == self.pod.gang and p.node is None}
         self.snapshot = alone(snapshot, self.keys)
         self.order, self.budget, self.options, self.seed = order, budget, options, seed
-        self.ends = budget.clock() + budget.limit
         self.packing = make_packing(self.snapshot, options)
+        self.ends = budget.clock() + budget.limit  # of the search; reading a large cluster takes a moment before it
+        self.changes_end = self.ends + budget.limit
 
     def explain(self) -> Explanation:
         """The explanation."""
@@ -121,41 +140,53 @@ class _Explainer:
 
     def is_impossible(self, problem: Problem) -> bool:
         """Whether the pod provably has no place."""
+        if self.has_no_node(problem):
+            return True
         result = self.ask(problem)
         return result.verdict == "optimal" and result.assign[problem.pods.index(self.pod.key)] < 0
 
     def is_possible(self, problem: Problem) -> bool:
         """Whether a place is found."""
+        if self.has_no_node(problem):
+            return False
         return bool(self.ask(problem).assign[problem.pods.index(self.pod.key)] >= 0)
+
+    def has_no_node(self, problem: Problem) -> bool:
+        """Whether each node is closed to the pod or too small for it, whatever is moved: then no search is needed."""
+        k = problem.pod_class[problem.pods.index(self.pod.key)]
+        large_enough = ((problem.demand[k] <= problem.capacity) | (problem.demand[k] == 0)).all(axis=1)
+        return not (problem.allowed[problem.mask[k]] & large_enough).any()
 
     # ---- causes, node by node
 
     def causes(self) -> list[Cause]:
         """Rules that refuse the pod as things are, each with the number of nodes and one example."""
         found: dict[str, list[str]] = {}
+        for reason in self.reasons():
+            found.setdefault(reason.rule, []).append(reason.sentence)
+        causes = [Cause(rule, len(texts), texts[0]) for rule, texts in found.items()]
+        if self.pod.key in self.packing.problem.pods:
+            causes += self.rule_causes(self.packing.problem.pods.index(self.pod.key))
+        return sorted(causes, key=lambda c: (-c.nodes, c.rule))
+
+    def reasons(self) -> Iterator[NodeReason]:
+        """What each node alone, and who runs there, has against the pod as things are."""
         problem = self.packing.problem
-        load = np.zeros_like(problem.capacity)
-        placed = problem.home >= 0
-        np.add.at(load, problem.home[placed], problem.demand[problem.pod_class[placed]])
+        free = room_left(problem, problem.home)
         row = problem.pods.index(self.pod.key) if self.pod.key in problem.pods else -1
+        demand = problem.demand[problem.pod_class[row]] if row >= 0 else np.zeros(len(problem.resources), np.int64)
         for n, node in enumerate(self.snapshot.nodes):
             for rule, sentence in self.refusals(node):
-                found.setdefault(rule, []).append(sentence)
-            if row >= 0:
-                k = problem.pod_class[row]
-                for r, name in enumerate(problem.resources):
-                    need, size, free = problem.demand[k, r], problem.capacity[n, r], problem.capacity[n, r] - load[n, r]
-                    asks = f"it asks {format_resource(name, need)}"
-                    if need > size:
-                        text = f"{node.name} can free {format_resource(name, size)} {name}, {asks}"
-                        found.setdefault(f"too small: {name}", []).append(text)
-                    elif need > free:
-                        text = f"{node.name} has {format_resource(name, free)} {name} free, {asks}"
-                        found.setdefault(f"full: {name}", []).append(text)
-        causes = [Cause(rule, len(texts), texts[0]) for rule, texts in found.items()]
-        if row >= 0:
-            causes += self.rule_causes(row)
-        return sorted(causes, key=lambda c: (-c.nodes, c.rule))
+                yield NodeReason(node.name, rule, sentence)
+            for r in np.flatnonzero((demand > 0) & (demand > free[n])).tolist():
+                name, size = problem.resources[r], problem.capacity[n, r]
+                asks = f"it asks {format_resource(name, demand[r])}"
+                if demand[r] > size:
+                    text = f"{node.name} can free {format_resource(name, size)} {name}, {asks}"
+                    yield NodeReason(node.name, f"too small: {name}", text)
+                else:
+                    text = f"{node.name} has {format_resource(name, free[n, r])} {name} free, {asks}"
+                    yield NodeReason(node.name, f"full: {name}", text)
 
     def refusals(self, node: Node) -> list[tuple[str, str]]:
         """Rules of one node that do not depend on who else runs."""
@@ -230,11 +261,15 @@ class _Explainer:
     # ---- the smallest change
 
     def changes(self) -> list[str]:
-        """Single changes that would let the pod run, smallest first."""
+        """Single changes that would let the pod run, smallest first: those found in as long again as the search."""
         found: list[tuple[float, str]] = []
-        for propose in (self.tolerate, self.ask_less, self.unpin, self.add_node):
+        for propose in (self.tolerate, self.unselect, self.ask_less, self.add_node, self.unpin):
             found += propose()
         return [text for _, text in sorted(found)]
+
+    def is_late(self) -> bool:
+        """Whether no further change is tried."""
+        return not self.budget.deterministic and self.budget.clock() > self.changes_end
 
     def with_pod(self, pod: Pod) -> Packing:
         """The packing with the pod changed."""
@@ -246,53 +281,96 @@ class _Explainer:
         taints = {str(t): t for n in self.snapshot.nodes if (t := untolerated(self.pod, n)) is not None}
         out = []
         for text, taint in sorted(taints.items()):
+            if self.is_late():
+                break
             more = kube.Toleration(key=taint.key, operator="Equal", value=taint.value, effect=taint.effect)
             pod = msgspec.structs.replace(self.pod, tolerations=[*self.pod.tolerations, more])
             if self.is_possible(self.with_pod(pod).problem):
                 out.append((0.3, f"tolerate the taint {text}"))
         return out
 
+    def unselect(self) -> list[tuple[float, str]]:
+        """The node selector or affinity to leave out."""
+        pod = self.pod
+        if not pod.node_selector and pod.affinity.node_affinity is None:
+            return []
+        affinity = msgspec.structs.replace(pod.affinity, node_affinity=None)
+        if not self.is_possible(self.with_pod(msgspec.structs.replace(pod, node_selector={}, affinity=affinity)).problem):
+            return []
+        labels = ", ".join(f"{key}={value}" for key, value in sorted(pod.node_selector.items()))
+        if labels and pod.affinity.node_affinity is None:
+            return [(0.4, f"leave out the node selector ({labels}), or give a node with room that label")]
+        return [(0.4, "leave out the node selector and node affinity, or label a node with room so that it matches")]
+
     def ask_less(self) -> list[tuple[float, str]]:
         """The least reduction of one resource with which it fits."""
         out = []
         for name, amount in self.pod.requests.items():
             less = self.largest_fitting(name, amount)
-            if less is not None and less < amount:
+            if less and less < amount:
                 share = (amount - less) / amount
                 text = f"ask for {format_resource(name, amount - less)} less {name} ({format_resource(name, less)})"
                 out.append((0.1 + share, text))
         return out
 
     def largest_fitting(self, name: str, amount: int) -> int | None:
-        """The largest request of this resource, other requests unchanged, with which a place is found."""
+        """The largest request of this resource, other requests unchanged, with which a place is found in the time."""
 
         def fits(value: int) -> bool:
-            requests = {**self.pod.requests, name: value}
-            pod = msgspec.structs.replace(self.pod, requests={r: v for r, v in requests.items() if v})
-            return self.is_possible(self.with_pod(pod).problem)
+            return self.is_possible(self.with_request(name, value))
 
-        if not fits(0):
+        low, high = 0, min(amount, self.largest_node(name) + 1)
+        if self.is_late() or not fits(0):
             return None
-        low, high = 0, amount
-        while high - low > max(1, amount // 256):
+        while high - low > max(1, amount // 256) and not self.is_late():
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
 
+    def with_request(self, name: str, value: int) -> Problem:
+        """The problem with another request of one resource."""
+        problem = self.packing.problem
+        row = problem.pods.index(self.pod.key)
+        k = problem.pod_class[row]
+        if value and not problem.ruled[k]:  # no rule counts its class, so it may have one of its own
+            demand = np.vstack([problem.demand, problem.demand[k]])
+            demand[-1, problem.resources.index(name)] = value
+            pod_class = problem.pod_class.copy()
+            pod_class[row] = len(problem.tier)
+            alike = {f: np.append(getattr(problem, f), getattr(problem, f)[k]) for f in ("tier", "cost", "mask")}
+            return dataclasses.replace(problem, demand=demand, pod_class=pod_class, **alike)
+        requests = {r: v for r, v in {**self.pod.requests, name: value}.items() if v}
+        return self.with_pod(msgspec.structs.replace(self.pod, requests=requests)).problem
+
+    def largest_node(self, name: str) -> int:
+        """The most of a resource that one node has; 0 if none has any."""
+        return max((node.allocatable.get(name, 0) for node in self.snapshot.nodes), default=0)
+
     def unpin(self) -> list[tuple[float, str]]:
         """One pod that is held where it is and whose going would make the room."""
         out: list[tuple[float, str]] = []
-        need = self.pod.requests
+        row_of = {name: n for n, name in enumerate(self.packing.problem.nodes)}
         for other in self.snapshot.pods:
-            if other.key not in self.packing.pinned or other.node is None or len(out) >= 3:
-                continue
-            reason = self.packing.pinned[other.key]
-            if "DaemonSet" in reason or not any(other.requests.get(r, 0) for r in need):
+            if len(out) >= 3 or self.is_late():
+                break
+            reason = self.packing.pinned.get(other.key)
+            if reason is None or "DaemonSet" in reason or not self.could_help(other, row_of):
                 continue
             pods = [p for p in self.snapshot.pods if p.key != other.key]
             if self.is_possible(make_packing(msgspec.structs.replace(self.snapshot, pods=pods), self.options).problem):
                 out.append((0.6, f"let {other.key} go from {other.node} (it stays because {reason})"))
         return out
+
+    def could_help(self, other: Pod, row_of: dict[str, int]) -> bool:
+        """Whether the pod might fit where a pinned one stands, once that and all that may move are gone."""
+        problem = self.packing.problem
+        k = problem.pod_class[problem.pods.index(self.pod.key)]
+        if len(self.keys) > 1 or problem.ruled[k]:
+            return True
+        n = row_of[other.node or ""]
+        given = np.array([other.requests.get(r, 0) if r != "pods" else 1 for r in problem.resources], np.int64)
+        lacks = (problem.demand[k] > problem.capacity[n]) & (problem.demand[k] > 0)
+        return bool(lacks.any() and (problem.demand[k] <= problem.capacity[n] + given)[lacks].all())
 
     def add_node(self) -> list[tuple[float, str]]:
         """One more empty node like an existing one."""
@@ -301,6 +379,8 @@ class _Explainer:
             shapes.setdefault(tuple(sorted(node.allocatable.items())), node)
         ordered = sorted(shapes.values(), key=lambda n: sum(n.allocatable.values()))
         for node in ordered:
+            if self.is_late():
+                break
             labels = {k: v for k, v in node.labels.items() if k != "kubernetes.io/hostname"}
             name = f"one-more-like-{node.name}"
             extra = msgspec.structs.replace(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
-from scheduler.core import kube_types as kube
 from scheduler.core.packing.explain import alone
 from scheduler.core.packing.from_snapshot import make_packing
 from scheduler.core.packing.ledger import disturbed
@@ -18,9 +14,7 @@ from scheduler.core.packing.plan import Step, order_steps
 from scheduler.core.packing.problem import Budget, Order
 from scheduler.core.packing.solve import solve
 from scheduler.core.quantity import format_resource
-from scheduler.core.snapshot import Pod, Snapshot, SnapshotError, read_pod
-
-MOST_REPLICAS = 20_000
+from scheduler.core.snapshot import Pod, Snapshot
 
 
 @dataclass(slots=True)
@@ -37,66 +31,6 @@ class Fit:
     placements: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     why: str = ""
-
-
-def read_manifest(text: bytes, snapshot: Snapshot, read_yaml: Callable[[bytes], Any]) -> list[Pod]:
-    """The pods a manifest would make: a Pod, a List, or anything with a pod template (and replicas or parallelism)."""
-    try:
-        documents = [json.loads(text)]
-    except ValueError:
-        documents = read_yaml(text)
-    pods: list[Pod] = []
-    for document in documents:
-        if document is not None:
-            pods += _pods_of(document, snapshot)
-    if not pods:
-        raise SnapshotError("the manifest holds no pods")
-    taken = {p.key for p in snapshot.pods}
-    if clash := next((p.key for p in pods if p.key in taken), None):
-        raise SnapshotError(f'pod "{clash}" is in the snapshot already')
-    return pods
-
-
-def _pods_of(document: Any, snapshot: Snapshot) -> list[Pod]:
-    if not isinstance(document, dict):
-        raise SnapshotError(f"the manifest is a {type(document).__name__}, not an object")
-    kind = document.get("kind", "")
-    if kind.endswith("List") or "items" in document:
-        return [pod for item in document.get("items", []) for pod in _pods_of(item, snapshot)]
-    if kind == "Pod":
-        return [_pod(document, snapshot, f'Pod "{_name(document)}".spec')]
-    spec = document.get("spec") or {}
-    template = spec.get("template") or ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template")
-    if not isinstance(template, dict):
-        raise SnapshotError(f"a {kind or 'manifest'} holds no pod template: give a Pod, Deployment, Job or the like")
-    replicas = spec.get("replicas", spec.get("parallelism", 1))
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= MOST_REPLICAS:
-        raise SnapshotError(f"replicas is {replicas!r}: write a number from 0 to {MOST_REPLICAS}")
-    name = _name(document)
-    meta = {
-        **(template.get("metadata") or {}),
-        "namespace": (document.get("metadata") or {}).get("namespace", "default"),
-    }
-    where = f'{kind} "{name}".spec.template.spec'
-    first = _pod({"metadata": {**meta, "name": name}, "spec": template.get("spec") or {}}, snapshot, where)
-    return [
-        msgspec.structs.replace(first, name=f"{name}-{i}", owner_kind=kind, owner=f"{kind}/{name}")
-        for i in range(replicas)
-    ]
-
-
-def _name(document: dict[str, Any]) -> str:
-    meta = document.get("metadata") or {}
-    return str(meta.get("name") or meta.get("generateName") or "new")
-
-
-def _pod(document: dict[str, Any], snapshot: Snapshot, where: str) -> Pod:
-    try:
-        item = msgspec.convert(document, kube.PodObject)
-        pod = read_pod(item, snapshot.priority_classes, None, where)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise SnapshotError(f"{where}: {error}" if where not in str(error) else str(error)) from error
-    return msgspec.structs.replace(pod, node=None, name=pod.name or "new", gates=[])
 
 
 def fit_pods(

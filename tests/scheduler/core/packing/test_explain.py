@@ -10,8 +10,9 @@ from scheduler.core import kube_types as kube
 from scheduler.core.packing import Budget
 from scheduler.core.packing.consolidate import minimise_nodes
 from scheduler.core.packing.explain import explain_pod
-from scheduler.core.packing.fit import fit_pods, read_manifest
+from scheduler.core.packing.fit import fit_pods
 from scheduler.core.packing.from_snapshot import make_packing
+from scheduler.core.packing.manifest import read_manifest
 from scheduler.core.packing.validator import find_violations
 from scheduler.core.snapshot import SnapshotError, a_snapshot, parse_snapshot
 from tests.scheduler.core.packing import kubectl_list
@@ -79,7 +80,7 @@ def a_deployment(replicas=2, cpu="1", **rest):
 
 def fit(manifest):
     cluster = parse_snapshot(kubectl_list.as_bytes())
-    return fit_pods(cluster, read_manifest(manifest, cluster, lambda text: [None]), budget=Budget(8.0))
+    return fit_pods(cluster, read_manifest(manifest, cluster), budget=Budget(8.0))
 
 
 def test_manifest_that_fits_gets_its_nodes():
