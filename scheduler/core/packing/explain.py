@@ -149,6 +149,8 @@ class _Explainer:
         """Whether a place is found."""
         if self.has_no_node(problem):
             return False
+        if self.has_room_now(problem):
+            return True
         return bool(self.ask(problem).assign[problem.pods.index(self.pod.key)] >= 0)
 
     def has_no_node(self, problem: Problem) -> bool:
@@ -156,6 +158,14 @@ class _Explainer:
         k = problem.pod_class[problem.pods.index(self.pod.key)]
         large_enough = ((problem.demand[k] <= problem.capacity) | (problem.demand[k] == 0)).all(axis=1)
         return not (problem.allowed[problem.mask[k]] & large_enough).any()
+
+    def has_room_now(self, problem: Problem) -> bool:
+        """Whether a node has the room as things are, for a pod that no rule binds to others: it is placed at once."""
+        k = problem.pod_class[problem.pods.index(self.pod.key)]
+        if problem.ruled[k]:
+            return False
+        large_enough = ((problem.demand[k] <= room_left(problem, problem.home)) | (problem.demand[k] == 0)).all(axis=1)
+        return bool((problem.allowed[problem.mask[k]] & large_enough).any())
 
     # ---- causes, node by node
 
@@ -263,7 +273,7 @@ class _Explainer:
     def changes(self) -> list[str]:
         """Single changes that would let the pod run, smallest first: those found in as long again as the search."""
         found: list[tuple[float, str]] = []
-        for propose in (self.tolerate, self.unselect, self.ask_less, self.add_node, self.unpin):
+        for propose in (self.ask_less, self.tolerate, self.unselect, self.add_node, self.unpin):
             found += propose()
         return [text for _, text in sorted(found)]
 
@@ -295,7 +305,8 @@ class _Explainer:
         if not pod.node_selector and pod.affinity.node_affinity is None:
             return []
         affinity = msgspec.structs.replace(pod.affinity, node_affinity=None)
-        if not self.is_possible(self.with_pod(msgspec.structs.replace(pod, node_selector={}, affinity=affinity)).problem):
+        freed = msgspec.structs.replace(pod, node_selector={}, affinity=affinity)
+        if self.is_late() or not self.is_possible(self.with_pod(freed).problem):
             return []
         labels = ", ".join(f"{key}={value}" for key, value in sorted(pod.node_selector.items()))
         if labels and pod.affinity.node_affinity is None:
@@ -307,7 +318,7 @@ class _Explainer:
         out = []
         for name, amount in self.pod.requests.items():
             less = self.largest_fitting(name, amount)
-            if less and less < amount:
+            if less is not None and less < amount:
                 share = (amount - less) / amount
                 text = f"ask for {format_resource(name, amount - less)} less {name} ({format_resource(name, less)})"
                 out.append((0.1 + share, text))
@@ -319,8 +330,8 @@ class _Explainer:
         def fits(value: int) -> bool:
             return self.is_possible(self.with_request(name, value))
 
-        low, high = 0, min(amount, self.largest_node(name) + 1)
-        if self.is_late() or not fits(0):
+        low, high = 1, min(amount, self.largest_node(name) + 1)
+        if self.is_late() or not fits(low):
             return None
         while high - low > max(1, amount // 256) and not self.is_late():
             middle = (low + high) // 2
@@ -328,19 +339,18 @@ class _Explainer:
         return low
 
     def with_request(self, name: str, value: int) -> Problem:
-        """The problem with another request of one resource."""
+        """The problem with another request, above 0, of one resource."""
         problem = self.packing.problem
         row = problem.pods.index(self.pod.key)
         k = problem.pod_class[row]
-        if value and not problem.ruled[k]:  # no rule counts its class, so it may have one of its own
+        if not problem.ruled[k]:  # no rule counts its class, so it may have one of its own
             demand = np.vstack([problem.demand, problem.demand[k]])
             demand[-1, problem.resources.index(name)] = value
             pod_class = problem.pod_class.copy()
             pod_class[row] = len(problem.tier)
-            alike = {f: np.append(getattr(problem, f), getattr(problem, f)[k]) for f in ("tier", "cost", "mask")}
-            return dataclasses.replace(problem, demand=demand, pod_class=pod_class, **alike)
-        requests = {r: v for r, v in {**self.pod.requests, name: value}.items() if v}
-        return self.with_pod(msgspec.structs.replace(self.pod, requests=requests)).problem
+            tier, cost, mask = (np.append(each, each[k]) for each in (problem.tier, problem.cost, problem.mask))
+            return dataclasses.replace(problem, demand=demand, pod_class=pod_class, tier=tier, cost=cost, mask=mask)
+        return self.with_pod(msgspec.structs.replace(self.pod, requests={**self.pod.requests, name: value})).problem
 
     def largest_node(self, name: str) -> int:
         """The most of a resource that one node has; 0 if none has any."""
