@@ -20,7 +20,7 @@ from scheduler.core.packing.from_snapshot import Packing, make_packing
 from scheduler.core.packing.ledger import room_left
 from scheduler.core.packing.pins import PackOptions
 from scheduler.core.packing.plan import Step, order_steps
-from scheduler.core.packing.problem import Budget, Ints, Order, PackingResult, Problem
+from scheduler.core.packing.problem import Budget, Ints, Order, PackingResult, Problem, has_no_node, with_demand
 from scheduler.core.packing.rules import RuleBook
 from scheduler.core.packing.selectors import affinity_accepts, matches_node, untolerated
 from scheduler.core.packing.solve import solve
@@ -140,24 +140,18 @@ class _Explainer:
 
     def is_impossible(self, problem: Problem) -> bool:
         """Whether the pod provably has no place."""
-        if self.has_no_node(problem):
+        if has_no_node(problem, problem.pods.index(self.pod.key)):
             return True
         result = self.ask(problem)
         return result.verdict == "optimal" and result.assign[problem.pods.index(self.pod.key)] < 0
 
     def is_possible(self, problem: Problem) -> bool:
         """Whether a place is found."""
-        if self.has_no_node(problem):
+        if has_no_node(problem, problem.pods.index(self.pod.key)):
             return False
         if self.has_room_now(problem):
             return True
         return bool(self.ask(problem).assign[problem.pods.index(self.pod.key)] >= 0)
-
-    def has_no_node(self, problem: Problem) -> bool:
-        """Whether each node is closed to the pod or too small for it, whatever is moved: then no search is needed."""
-        k = problem.pod_class[problem.pods.index(self.pod.key)]
-        large_enough = ((problem.demand[k] <= problem.capacity) | (problem.demand[k] == 0)).all(axis=1)
-        return not (problem.allowed[problem.mask[k]] & large_enough).any()
 
     def has_room_now(self, problem: Problem) -> bool:
         """Whether a node has the room as things are, for a pod that no rule binds to others: it is placed at once."""
@@ -341,15 +335,14 @@ class _Explainer:
     def with_request(self, name: str, value: int) -> Problem:
         """The problem with another request, above 0, of one resource."""
         problem = self.packing.problem
-        row = problem.pods.index(self.pod.key)
-        k = problem.pod_class[row]
-        if not problem.ruled[k]:  # no rule counts its class, so it may have one of its own
-            demand = np.vstack([problem.demand, problem.demand[k]])
-            demand[-1, problem.resources.index(name)] = value
-            pod_class = problem.pod_class.copy()
-            pod_class[row] = len(problem.tier)
-            tier, cost, mask = (np.append(each, each[k]) for each in (problem.tier, problem.cost, problem.mask))
-            return dataclasses.replace(problem, demand=demand, pod_class=pod_class, tier=tier, cost=cost, mask=mask)
+        column = problem.resources.index(name)
+
+        def change(demand: Ints) -> Ints:
+            return np.where(np.arange(len(demand)) == column, value, demand)
+
+        changed = with_demand(problem, [problem.pods.index(self.pod.key)], change)
+        if changed is not None:
+            return changed
         return self.with_pod(msgspec.structs.replace(self.pod, requests={**self.pod.requests, name: value})).problem
 
     def largest_node(self, name: str) -> int:

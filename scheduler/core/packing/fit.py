@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 
 from scheduler.core.packing.explain import alone
-from scheduler.core.packing.from_snapshot import make_packing
+from scheduler.core.packing.from_snapshot import Packing, make_packing
 from scheduler.core.packing.ledger import disturbed
 from scheduler.core.packing.pins import PackOptions
 from scheduler.core.packing.plan import Step, order_steps
-from scheduler.core.packing.problem import Budget, Order
+from scheduler.core.packing.problem import Budget, Order, Problem, has_no_node, with_demand
 from scheduler.core.packing.solve import solve
 from scheduler.core.quantity import format_resource
 from scheduler.core.snapshot import Pod, Snapshot
@@ -72,7 +73,7 @@ def fit_pods(
         steps=order_steps(problem, result.assign),
     )
     if not is_whole:
-        out.nearest_shape = _nearest_shape(snapshot, pods, order, budget, options, seed)
+        out.nearest_shape = _nearest_shape(packing, pods, order, budget, options, seed)
     return out
 
 
@@ -82,27 +83,46 @@ def _with(snapshot: Snapshot, pods: list[Pod]) -> Snapshot:
 
 
 def _nearest_shape(
-    snapshot: Snapshot, pods: list[Pod], order: Order, budget: Budget, options: PackOptions | None, seed: int
+    packing: Packing, pods: list[Pod], order: Order, budget: Budget, options: PackOptions | None, seed: int
 ) -> dict[str, str]:
-    """The requests of the first pod, scaled down in 64ths until all of them fit; empty if not even nothing fits."""
-    first = pods[0]
+    """The requests of the first pod, scaled down in 64ths until all of them fit; empty if no share is found that does.
 
-    def scaled(share: int) -> dict[str, int]:
-        return {r: v * share // 64 for r, v in first.requests.items()}
+    Takes about as long again as the search did: the share may then be smaller than the largest that would fit.
+    """
+    keys = {pod.key for pod in pods}
+    ends = budget.clock() + budget.limit
+    each = Budget(max(0.05, budget.limit / 4), budget.deterministic, budget.clock)
+
+    def is_late() -> bool:
+        return not budget.deterministic and budget.clock() > ends
 
     def fits(share: int) -> bool:
-        smaller = [
-            msgspec.structs.replace(p, requests={r: v * share // 64 for r, v in p.requests.items()}) for p in pods
-        ]
-        packing = make_packing(_with(snapshot, smaller), options)
-        result = solve(packing.problem, order, Budget(max(0.05, budget.limit / 8), budget.deterministic), seed)
-        keys = {p.key for p in pods}
-        return all(n >= 0 for p, n in zip(packing.problem.pods, result.assign, strict=True) if p in keys)
+        problem = _scaled(packing, pods, share, options)
+        rows = [row for row, pod in enumerate(problem.pods) if pod in keys]
+        if any(has_no_node(problem, row) for row in _one_of_each_class(problem, rows)):
+            return False
+        return bool((solve(problem, order, each, seed).assign[rows] >= 0).all())
 
-    if not fits(0):
-        return {}
     low, high = 0, 64
-    while high - low > 1:
+    while high - low > 1 and not is_late():
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return {r: format_resource(r, v) for r, v in scaled(low).items()}
+    return {r: format_resource(r, v * low // 64) for r, v in pods[0].requests.items()} if low else {}
+
+
+def _scaled(packing: Packing, pods: list[Pod], share: int, options: PackOptions | None) -> Problem:
+    """The problem with the new pods' requests at so many 64ths."""
+    keys = {pod.key for pod in pods}
+    problem = packing.problem
+    is_slot = np.array([resource == "pods" or resource.startswith("port ") for resource in problem.resources])
+    rows = [row for row, pod in enumerate(problem.pods) if pod in keys]
+    changed = with_demand(problem, rows, lambda demand: np.where(is_slot, demand, demand * share // 64))
+    if changed is not None:
+        return changed
+    smaller = [msgspec.structs.replace(p, requests={r: v * share // 64 for r, v in p.requests.items()}) for p in pods]
+    others = [pod for pod in packing.snapshot.pods if pod.key not in keys]
+    return make_packing(_with(msgspec.structs.replace(packing.snapshot, pods=others), smaller), options).problem
+
+
+def _one_of_each_class(problem: Problem, rows: list[int]) -> list[int]:
+    return list({int(problem.pod_class[row]): row for row in rows}.values())

@@ -12,6 +12,7 @@ priority has two tiers in one level: those that run, then those that wait. Pods 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -178,6 +179,33 @@ class Problem:
     def has_rules(self) -> bool:
         """Whether any rule binds several pods together."""
         return bool(self.antis or self.affinities or self.spreads or self.budgets or self.gangs)
+
+
+def with_demand(problem: Problem, rows: Sequence[int], change: Callable[[Ints], Ints]) -> Problem | None:
+    """The problem with other requests of these pods, which get classes of their own; `change` maps (R,) to (R,).
+
+    None where a rule binds one of them to others: rules know pods by their classes, so the snapshot must be read anew.
+    """
+    classes = np.unique(problem.pod_class[list(rows)])
+    if problem.ruled[classes].any():
+        return None
+    pod_class = problem.pod_class.copy()
+    pod_class[list(rows)] = len(problem.tier) + np.searchsorted(classes, problem.pod_class[list(rows)])
+    return dataclasses.replace(
+        problem,
+        demand=np.vstack([problem.demand, *(change(problem.demand[k])[None] for k in classes)]),
+        tier=np.append(problem.tier, problem.tier[classes]),
+        cost=np.append(problem.cost, problem.cost[classes]),
+        mask=np.append(problem.mask, problem.mask[classes]),
+        pod_class=pod_class,
+    )
+
+
+def has_no_node(problem: Problem, row: int) -> bool:
+    """Whether each node is closed to the pod or too small for it, whatever is moved: then no search is needed."""
+    demand = problem.demand[problem.pod_class[row]]
+    large_enough = ((demand <= problem.capacity) | (demand == 0)).all(axis=1)
+    return not (problem.allowed[problem.mask[problem.pod_class[row]]] & large_enough).any()
 
 
 @dataclass(frozen=True, slots=True)
