@@ -20,7 +20,7 @@ from analytics.errors import InputError
 
 Kind = Literal[
     "replay", "serverless", "trace", "journal", "snapshot", "plan", "auction", "diagnosis", "fgd", "gangs",
-    "balance", "bounds", "analysis", "capacity", "packing", "broken",
+    "balance", "bounds", "analysis", "capacity", "packing", "drain", "broken",
 ]  # fmt: skip
 
 # A report is of the first kind all of whose keys it has.
@@ -32,6 +32,7 @@ REPORTS: Final[Mapping[Kind, frozenset[str]]] = {
     "gangs": frozenset({"gang_nodes", "fleet", "outages"}),
     "balance": frozenset({"method", "before", "after", "gap_of", "moves"}),
     "capacity": frozenset({"nodes", "searched"}),
+    "drain": frozenset({"nodes_before", "nodes_after", "drained"}),
     "analysis": frozenset({"tables"}),
     "bounds": frozenset({"missing", "shaving"}),
 }

@@ -15,6 +15,8 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from dashboard.screens import PAGES
+
 # What a column's last word means, and how people read it.
 UNITS: Final = {
     "s": "s",
@@ -99,6 +101,13 @@ def download(frame: pd.DataFrame, key: str) -> None:
         "CSV", frame.to_csv(index=False), f"{key}.csv", "text/csv", key=f"{key}-csv", on_click="ignore",
         type="tertiary", icon=":material/download:", help=f"{len(frame):,} rows",
     )  # fmt: skip
+
+
+def link(label: str, module: str, **query: str | list[str]) -> None:
+    """A link to another page. module: of `dashboard.screens`. query: what its address holds."""
+    info = next(info for info in PAGES if info.module == module)
+    page = st.Page(lambda: None, title=info.title, url_path=info.path)  # known by its path alone
+    st.page_link(page, label=plain(label), icon=f":material/{info.icon}:", query_params=query or None)
 
 
 def missing(what: str, *commands: str) -> None:

@@ -47,6 +47,7 @@ def render() -> None:
 
 def _choose_span(length_h: float) -> Span:
     """Two instants; buttons move both by what lies between them, and play does so by itself."""
+    st.session_state.pop("replay-drawn", None)
     step = st.session_state.pop("replay-step", 0)
     if step and "hours" in st.session_state:
         st.session_state["hours"] = _moved(st.session_state["hours"], step, length_h)
