@@ -4,25 +4,53 @@ Pods load their node with their requests: the list says nothing of use. A pod th
 `stowage pack`) is pinned, and so is one whose affinity or spreading binds it to others, which is not modelled here.
 Moving a pod costs what `scheduler.core.balance.migration` says of the memory it requests, moved live as `UsualMove`
 states; one whose move is refused is pinned. Pods that wait are placed where there is room.
+
+Pods of one data-parallel group share a kind of NIC, as a rule, and a rack, as a preference or a rule: by labels of
+nodes and pods. Their names are settings, for Kubernetes has no agreed ones; the defaults are ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from analytics.auction.cluster_file import PODS_UNLESS_STATED, amounts_of
 from analytics.balance.move_notes import MOVE_NOTE, refusal_notes
+from analytics.errors import InputError
 from scheduler.core.balance.move_price import UsualMove, price_moves
-from scheduler.core.balance.problem import WAITING, Instance
+from scheduler.core.balance.problem import WAITING, Domain, Instance
+from scheduler.core.columns import intern
 from scheduler.core.packing.pins import PackOptions, held_back, pin_reason
 from scheduler.core.packing.selectors import affinity_accepts, affinity_terms, anti_affinity_terms, untolerated
-from scheduler.core.snapshot import Pod, Snapshot, parse_snapshot
+from scheduler.core.snapshot import Node, Pod, Snapshot, parse_snapshot
+
+RACK_RULES = ("preferred", "required", "off")
 
 
-def read_cluster(path: Path, data: bytes, move: UsualMove | None = None) -> tuple[Instance, list[str]]:
-    """The instance, and what the reader should know. move: how a pod moves, if not as usual. Raises SnapshotError."""
+@dataclass(frozen=True, slots=True)
+class DomainLabels:
+    """Names of labels. nic, rack: of nodes. group: of pods, the data-parallel group, within a namespace.
+
+    rack_rule: whether a group shares a rack. Raises InputError for an unknown one.
+    """
+
+    nic: str = "stowage.dev/nic-type"
+    rack: str = "topology.kubernetes.io/rack"
+    group: str = "stowage.dev/data-parallel-group"
+    rack_rule: str = "preferred"
+
+    def __post_init__(self) -> None:
+        if self.rack_rule not in RACK_RULES:
+            raise InputError(f"--same-rack {self.rack_rule}: choose {', '.join(RACK_RULES)}")
+
+
+def read_cluster(
+    path: Path, data: bytes, move: UsualMove | None = None, labels: DomainLabels | None = None
+) -> tuple[Instance, list[str]]:
+    """The instance, and what the reader should know. move, labels: if not as usual. Raises SnapshotError."""
     snapshot = parse_snapshot(data)
     nodes = sorted(snapshot.nodes, key=lambda node: node.name)
     row = {node.name: n for n, node in enumerate(nodes)}
@@ -52,8 +80,20 @@ def read_cluster(path: Path, data: bytes, move: UsualMove | None = None) -> tupl
         mask=np.arange(len(pods), dtype=np.int32),
         allowed=allowed,
         group=np.full(len(pods), -1, np.int32),
+        domains=_domains(nodes, pods, labels or DomainLabels()),
     )
     return instance, [*_notes(snapshot, path, pods, pinned), *refusal_notes(instance, refused)]
+
+
+def _domains(nodes: Sequence[Node], pods: Sequence[Pod], labels: DomainLabels) -> tuple[Domain, ...]:
+    """NIC and rack, each if some node says what it has and some pod has a group."""
+    team = intern(f"{pod.namespace}/{pod.labels[labels.group]}" if labels.group in pod.labels else None for pod in pods)
+    found = []
+    for name, label, rule in (("nic", labels.nic, "required"), ("rack", labels.rack, labels.rack_rule)):
+        value = intern(node.labels.get(label) for node in nodes)
+        if team.values and value.values and rule != "off":
+            found.append(Domain(name, value.values, value.code, team.code, rule == "required"))
+    return tuple(found)
 
 
 def _counts(pod: Pod, row: dict[str, int]) -> bool:

@@ -109,8 +109,10 @@ def solve_part(search: Search, tasks: Codes, options: Sequence[Sequence[int]], w
         question.hint(found)
         if exact:
             least = rest + math.ceil(solver.best_objective_bound - 1e-6)
-            known = getattr(search.bound, PARTS[part])
-            search.bound = replace(search.bound, **{PARTS[part]: max(least, known)})
+            if least > getattr(search.bound, PARTS[part]):
+                # what was known of the later parts held for the less that this one turned out not to be
+                later = dict.fromkeys(PARTS[part + 1 :], 0)
+                search.bound = replace(search.bound, **{PARTS[part]: least}, **later)
         exact = exact and status == cp_model.OPTIMAL
     return loops.is_better(search.totals, state.totals)
 

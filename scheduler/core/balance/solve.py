@@ -9,6 +9,7 @@ import numpy as np
 from scheduler.core.balance import loops
 from scheduler.core.balance.bounds import Floor, find_floor
 from scheduler.core.balance.cover import cover_search
+from scheduler.core.balance.domains import search_in_domains
 from scheduler.core.balance.exact import cp_sat, full_scan
 from scheduler.core.balance.metaheuristics import anneal, genetic, greedy, seeded_genetic, tabu
 from scheduler.core.balance.problem import Budget, Instance, Result, Verdict
@@ -28,6 +29,7 @@ SEARCHES: Mapping[str, Callable[[Search], None]] = {
     "cp-sat": cp_sat,
 }
 METHODS = (DEFAULT, *SEARCHES)
+PROVING = ("full-scan", "cp-sat")
 
 
 def balance(
@@ -40,8 +42,19 @@ def balance(
     """
     if method not in METHODS:
         raise StowageInputError(f"no method is called {method!r}; there are {', '.join(METHODS)}")
-    floor = floor or find_floor(instance, seed)
-    search = begin(instance, budget or Budget(1.0), seed, floor.bound)
+    floor, budget = floor or find_floor(instance, seed), budget or Budget(1.0)
+    if not instance.domains:
+        return _search(instance, method, budget, seed, floor)
+
+    def run(part: Instance, share: Budget) -> Result:
+        return _search(part, method, share, seed, find_floor(part, seed))
+
+    return search_in_domains(instance, budget, floor.bound, run, tries_all=method in PROVING)
+
+
+def _search(instance: Instance, method: str, budget: Budget, seed: int, floor: Floor) -> Result:
+    """The answer where no team has a choice left."""
+    search = begin(instance, budget, seed, floor.bound)
     search.reasons += floor.reasons
     before = measure(instance, instance.home)
     if not search.is_closed:

@@ -78,6 +78,50 @@ def test_a_cluster_is_balanced_by_requests_and_its_bare_pods_stay(tmp_path):
     assert any("1 pods must not move" in note for note in found["notes"])
 
 
+TEAMS = {
+    **INSTANCE,
+    "nodes": [
+        {"name": "n1", "capacity": {"cpu": 9}, "domains": {"nic": "ib", "rack": "a"}},
+        {"name": "n2", "capacity": {"cpu": 9}, "domains": {"nic": "roce", "rack": "a"}},
+        {"name": "n3", "capacity": {"cpu": 9}, "domains": {"nic": "ib", "rack": "b"}},
+        {"name": "n4", "capacity": {"cpu": 9}},
+    ],
+    "tasks": [
+        {"name": "large", "node": "n1", "use": {"cpu": 9}, "together": {"nic": "stage-0", "rack": "stage-0"}},
+        {"name": "later", "request": {"cpu": 3}, "together": {"nic": "stage-0", "rack": "stage-0"}},
+        {"name": "other", "request": {"cpu": 9}, "together": {"nic": "stage-1"}},
+    ],
+    "preferred": ["rack"],
+}
+
+
+def test_a_file_says_who_shares_a_nic_and_prefers_a_rack(tmp_path):
+    copy = tmp_path / "copy.json"
+    found = json.loads(balance(a_file(tmp_path, TEAMS), "-o", copy, "--json"))
+    assert [(move["task"], move["to"]) for move in found["moves"]] == [("later", "n3"), ("other", "n2")]
+    assert any("not kept together in one rack" in reason for reason in found["reasons"])
+    again = read_instance(copy, copy.read_text())
+    assert [(one.name, one.is_hard, one.values) for one in again.domains] == [
+        ("nic", True, ("ib", "roce")),
+        ("rack", False, ("a", "b")),
+    ]
+    assert write_instance(again) == copy.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "to"), [((), "z"), (("--nic-label", "fabric"), "y"), (("--same-rack", "required"), None)]
+)
+def test_pods_of_a_data_parallel_group_share_the_nic_that_labels_name(tmp_path, words, to):
+    keys = ("stowage.dev/nic-type", "topology.kubernetes.io/rack", "fabric")
+    nodes = {"x": ("ib", "a", "f"), "y": ("roce", "a", "f"), "z": ("ib", "b", "g")}
+    items = [a_node(name, labels=dict(zip(keys, values, strict=True))) for name, values in nodes.items()]
+    for pod in (a_pod("a", cpu="3", node="x"), a_pod("b", cpu="3")):
+        pod["metadata"]["labels"] = {"stowage.dev/data-parallel-group": "stage-0"}
+        items.append(pod)
+    found = json.loads(balance(a_file(tmp_path, {"kind": "List", "items": items}), *words, "--json"))
+    assert [move["to"] for move in found["moves"]] == ([] if to is None else [to])
+
+
 def a_trace():
     trace = SmallTrace()
     for machine in (1, 2):
@@ -132,6 +176,8 @@ def test_a_pod_whose_move_is_refused_stays_and_one_that_waits_does_not(tmp_path)
         ({"tasks": [{"name": "a", "nodes": ["n9"]}]}, "task 'a' may use node 'n9', which is not in the file"),
         ({"tasks": [{"name": "a", "use": {"cpu": -1}}]}, "cpu is -1; an amount is at least 0"),
         ({"tasks": [{"name": "a", "colour": 1}]}, "unknown field `colour`"),
+        ({"tasks": [{"name": "a", "together": {"nic": "x"}}]}, "together with others in one 'nic', which no node has"),
+        ({"preferred": ["rack"]}, "'rack' is preferred, and no node has it"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_rule(tmp_path, change, rule):
@@ -148,6 +194,7 @@ def test_a_broken_file_is_refused_with_its_rule(tmp_path, change, rule):
         (["--method", "magic"], "--method magic: choose cover, greedy"),
         (["--at", "1h"], "is no imported trace"),
         (["--budget", "0s"], "longer than nothing"),
+        (["--same-rack", "maybe"], "--same-rack maybe: choose preferred, required, off"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, words, rule):
