@@ -59,7 +59,7 @@ class Balancing:
 
     packing: the same cluster with all its rules. row: (T,) of each task, its row in `packing.problem`, -1 for pods that
     have none. loads: basis -> (T, L) what counts against the limit; `use` only where it is known. offered: (N, L) what
-    the limit is a share of. pinned: pod -> why it stays.
+    the limit is a share of. pinned: pod -> why it stays. refused: pod -> why it cannot be migrated; it stays as well.
     """
 
     packing: Packing
@@ -69,6 +69,7 @@ class Balancing:
     loads: Mapping[Load, Ints]
     offered: Ints
     pinned: Mapping[str, str]
+    refused: Mapping[str, str]
 
     def shares(self, basis: Load, at: Codes) -> np.ndarray:
         """(N, L) of what each node offers, what this placement loads it with; a node that offers nothing is at 0."""
@@ -130,11 +131,11 @@ def make_balancing(
     classes = problem.pod_class[np.maximum(row, 0)] if len(problem.pods) else np.zeros(len(pods), np.int32)
     memory = request[:, resources.index("memory")]
     weight = problem.cost[classes] if len(problem.cost) else np.ones(len(pods), np.int64)
-    price = np.maximum(memory, 1)
+    price, refused = np.maximum(memory, 1), {}
     if move is not None:
-        prices, refused = price_moves(memory.tolist(), move)
+        prices, reasons = price_moves(memory.tolist(), move)
         price = np.array(prices, np.int64)
-        pinned |= {pod.key: why for pod, why in zip(pods, refused, strict=True) if why and pod.node is not None}
+        refused = {pod.key: why for pod, why in zip(pods, reasons, strict=True) if why and pod.node is not None}
     cost = np.minimum(np.minimum(price, MOST) * weight, MOST // max(len(pods), 1))
     nowhere = len(problem.allowed)
     instance = Instance(
@@ -147,12 +148,12 @@ def make_balancing(
         home=home,
         cost=np.where((home == WAITING) | (row < 0), home != WAITING, cost).astype(np.int64),
         priority=np.array([max(pod.priority, 0) for pod in pods], np.int64),
-        pinned=np.array([pod.key in pinned for pod in pods], np.bool_),
+        pinned=np.array([pod.key in pinned or pod.key in refused for pod in pods], np.bool_),
         mask=np.where(row < 0, nowhere, problem.mask[classes] if len(problem.mask) else nowhere).astype(np.int32),
         allowed=np.vstack([problem.allowed, np.zeros((1, len(snapshot.nodes)), np.bool_)]),
         group=np.full(len(pods), -1, np.int32),
     )
-    return Balancing(packing, limit, instance, row, loads, offered, pinned)
+    return Balancing(packing, limit, instance, row, loads, offered, pinned, refused)
 
 
 def _amounts(rows: Sequence[Mapping[str, int]], resources: Sequence[str], *, up: bool) -> Ints:
