@@ -88,7 +88,7 @@ class Cluster:
         scope = Scope(settings.scheduler, settings.mode, settings.namespaces, settings.rest_s)
         running = self.rebalancing.begin(self.world, [], scope, 1_790_000_000.0, {})
         assert running is not None
-        running.exception(60)
+        running.exception(600)  # the first may have to compile
         taken = self.rebalancing.take(self.world)
         return None if taken is None else taken[0]
 
