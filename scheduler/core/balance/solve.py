@@ -20,6 +20,7 @@ from scheduler.core.errors import StowageInputError
 DEFAULT = "cover"
 POLISH_ROUNDS = 3
 SEARCHES: Mapping[str, Callable[[Search], None]] = {
+    DEFAULT: cover_search,
     "greedy": greedy,
     "tabu": tabu,
     "annealing": anneal,
@@ -28,7 +29,7 @@ SEARCHES: Mapping[str, Callable[[Search], None]] = {
     "full-scan": full_scan,
     "cp-sat": cp_sat,
 }
-METHODS = (DEFAULT, *SEARCHES)
+METHODS = tuple(SEARCHES)
 PROVING = ("full-scan", "cp-sat")
 
 
@@ -54,14 +55,11 @@ def balance(
 
 def _search(instance: Instance, method: str, budget: Budget, seed: int, floor: Floor) -> Result:
     """The answer where no team has a choice left."""
-    search = begin(instance, budget, seed, floor.bound)
+    search = begin(instance, budget, seed, floor)
     search.reasons += floor.reasons
     before = measure(instance, instance.home)
     if not search.is_closed:
-        if method == DEFAULT:
-            cover_search(search, floor.covers)
-        else:
-            SEARCHES[method](search)
+        SEARCHES[method](search)
     state = search.state()
     if method != "full-scan":
         loops.polish(search.columns, state, POLISH_ROUNDS)
