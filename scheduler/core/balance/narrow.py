@@ -5,8 +5,8 @@ and some slack takes a task off an overloaded node only if a cover with that tas
 node's bound, and off another node only if the task's cost alone is within the slack. Only these are asked about:
 what is proven of them is proven of the whole.
 
-Tasks of equal use, request, mask, group and teams are of one kind. The model counts how many of a kind leave each node and
-how many arrive, which leaves out the many ways to exchange equals. Tasks that wait are placed afterwards.
+Tasks of equal use, request, mask, group and teams are of one kind. The model counts how many of a kind leave each node
+and how many arrive, which leaves out the many ways to exchange equals. Tasks that wait are placed afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from scheduler.core.balance import loops
+from scheduler.core.balance import loops, repairs
 from scheduler.core.balance.problem import WAITING
 from scheduler.core.balance.search import BUILT_PER_UNIT, Search
 from scheduler.core.columns import Codes, Ints
@@ -46,7 +46,7 @@ def solve_narrow(search: Search, slack: int, work: float) -> bool:
     proven = most + 1
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         state = loops.make_state(search.columns, question.read(solver))
-        search.meter.count(int(loops.place_waiting(search.columns, state)))
+        search.meter.count(int(repairs.place_waiting(search.columns, state)))
         search.offer(state)
     if status != cp_model.INFEASIBLE:
         proven = min(proven, math.ceil(solver.best_objective_bound - 1e-6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.core.balance import loops
+from scheduler.core.balance import loops, repairs
 from scheduler.core.balance.part import solve_part
 from scheduler.core.balance.search import LEAST_WORK, Search
 from scheduler.core.columns import Codes, Ints
@@ -21,9 +21,9 @@ def move_covers(search: Search) -> None:
     tasks = np.concatenate([np.zeros(0, np.int32), *(cover.tasks for cover in search.covers)]).astype(np.int32)
     share = columns.use[tasks] / np.maximum(columns.capacity.max(axis=0, initial=1), 1)
     order = tasks[np.argsort(-share.max(axis=1, initial=0), kind="stable")]
-    trials = int(loops.send_away(columns, state, order))
+    trials = int(repairs.send_away(columns, state, order))
     nodes = np.arange(len(columns.capacity), dtype=np.int32)
-    search.meter.count(trials + int(loops.repair(columns, state, search.rate(), nodes)))
+    search.meter.count(trials + int(repairs.repair(columns, state, search.rate(), nodes)))
     search.offer(state)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from scheduler.core.balance import loops
+from scheduler.core.balance import repairs
 from scheduler.core.balance.bounds import Floor, find_floor
 from scheduler.core.balance.cover import cover_search
 from scheduler.core.balance.domains import search_in_domains
@@ -62,7 +62,7 @@ def _search(instance: Instance, method: str, budget: Budget, seed: int, floor: F
         SEARCHES[method](search)
     state = search.state()
     if method != "full-scan":
-        loops.polish(search.columns, state, POLISH_ROUNDS)
+        repairs.polish(search.columns, state, POLISH_ROUNDS)
     objective = measure(instance, state.at)
     verdict: Verdict = "optimal" if search.is_closed else "feasible" if search.answered else "undecided"
     if not len(instance.tasks):
