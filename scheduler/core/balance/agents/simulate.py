@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,7 +229,7 @@ def _with_more_room(desk: Desk) -> Desk:
     return desk
 
 
-def _longer(column: Ints, rows: int | None = None) -> Ints:
+def _longer(column: NDArray[Any], rows: int | None = None) -> NDArray[Any]:
     more = np.zeros((len(column) if rows is None else rows, *column.shape[1:]), column.dtype)
     return np.concatenate([column, more])
 

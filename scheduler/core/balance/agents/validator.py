@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from scheduler.core.balance.agents.desk import (
@@ -158,7 +159,7 @@ def _nothing(r: _Reading, now: int, *_: int) -> None:
     """A refusal and the end of a request change no books."""
 
 
-_READERS = {
+_READERS: dict[int, Callable[..., None]] = {
     F_HELD: _held, F_EXPIRED: _expired, F_PLACED: _placed, F_RELEASED: _released, F_FAILED: _failed, F_LOST: _lost,
     F_ENDED: _ended, F_REJECTED: _nothing, F_DROPPED: _nothing,
 }  # fmt: skip
