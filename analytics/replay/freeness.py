@@ -27,7 +27,6 @@ from scheduler.core.balance.freeness import (
     Limits,
     Usage,
     Work,
-    dispatch,
     headroom_for,
     migrate,
     node_to_free,
@@ -142,23 +141,26 @@ class FreenessPlanner:
         return replace(usage, draining=self.draining | ~running.given.nodes.up), left
 
     def _for_waiting(self, running: Running, usage: Usage, waiting: Rows) -> tuple[Rows, Rows]:
-        """Draining nodes on which those that wait fit, as few as go; and those that fit on none."""
-        given = running.given
+        """Draining nodes on which all those that wait fit, as few as go; and who of `waiting` fits on none."""
+        tasks, classes = running.given.tasks, running.given.classes
+        room = usage.capacity - usage.load - usage.headroom
         back = np.zeros(len(self.draining), np.bool_)
-        left = []
-        open_again = replace(usage, load=usage.load.copy(), draining=~given.nodes.up)
-        for t in waiting.tolist():
-            c = given.tasks.class_of_group[given.tasks.group[t]]
-            demand, eligible = given.classes.demand[c], _eligible(given.classes, c, len(back))
-            n = dispatch(open_again, demand, eligible & back)
-            if n == NOWHERE:
-                n = dispatch(open_again, demand, eligible & self.draining)
-            if n != NOWHERE:
-                back[n] = True
-                open_again.load[n] += demand
-            else:
-                left.append(t)
-        return np.flatnonzero(back), np.array(left, np.int64)
+        wait = np.bincount(tasks.group[tasks.node == WAITING], minlength=len(tasks.class_of_group))
+        groups = np.flatnonzero(running.queues.is_blocked & (wait > 0) & (classes.gpus[tasks.class_of_group] == 0))
+        is_left = np.ones(len(wait), np.bool_)
+        for g in groups[np.argsort(-tasks.level_of_group[groups], kind="stable")].tolist():
+            c = tasks.class_of_group[g]
+            rows = np.flatnonzero(self.draining & _eligible(classes, c, len(back)))
+            copies = _copies(room[rows], classes.demand[c])
+            if classes.spread[c] >= 0:
+                copies = np.minimum(copies, 1)
+            order = np.lexsort((-copies, ~back[rows]))
+            before = np.cumsum(copies[order]) - copies[order]
+            used = np.clip(wait[g] - before, 0, copies[order])
+            room[rows[order]] -= used[:, None] * classes.demand[c]
+            back[rows[order][used > 0]] = True
+            is_left[g] = used.sum() < wait[g]
+        return np.flatnonzero(back), waiting[is_left[tasks.group[waiting]]]
 
     def _start_heads(self, running: Running, now_us: int) -> None:
         """Start those whose node is free enough now; forget those that wait no more, or whose node is away."""
@@ -208,6 +210,13 @@ class FreenessPlanner:
         for n in opened:
             unbar(self.progress, running.ranking, n)
         return bool(len(opened))
+
+
+def _copies(room: Rows, demand: Rows) -> Rows:
+    """(n,) how many tasks of that demand fit in each row of room."""
+    asked = demand > 0
+    copies = (np.maximum(room[:, asked], 0) // demand[asked]).min(axis=1, initial=np.iinfo(np.int32).max)
+    return np.asarray(copies, np.int64)
 
 
 def _eligible(classes: Classes, c: int, nodes: int) -> NDArray[np.bool_]:
