@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analytics.replay.migrating import Transport, migration_counters, start_migrations
 from analytics.replay.moving import TARGET
 from analytics.replay.queues import MEMORY
-from analytics.replay.running import Running
+from analytics.replay.running import Running, row_names
 from scheduler.core.balance.bounds import Floor
 from scheduler.core.balance.problem import Bound, Budget, Instance
 from scheduler.core.balance.solve import balance
@@ -159,10 +159,10 @@ def build_instance(
             allowed[row] &= classes.eligible[number, rows]
     spread = classes.spread[kind]
     instance = Instance(
-        nodes=_names(len(rows)),
+        nodes=row_names(len(rows)),
         resources=names,
         capacity=capacity,
-        tasks=_names(len(who)),
+        tasks=row_names(len(who)),
         request=request,
         use=use,
         home=home.astype(np.int32),
@@ -185,19 +185,15 @@ def _without(
     return np.maximum(room - rest, 0)
 
 
-def _names(count: int) -> NDArray[np.str_]:
-    """Names in the order of their numbers."""
-    return np.array([f"{number:09d}" for number in range(count)], np.str_)
-
 
 def _smallest_instance() -> Instance:
     """A node with one task too many, and one with room."""
     two = np.array([[1], [1]], np.int64)
     return Instance(
-        nodes=_names(2),
+        nodes=row_names(2),
         resources=("any",),
         capacity=two,
-        tasks=_names(2),
+        tasks=row_names(2),
         request=two,
         use=two,
         home=np.zeros(2, np.int32),
