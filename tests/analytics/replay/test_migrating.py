@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from naive_migrations import NaiveMigrations
 from random_traces import Case, random_case
-from replays import Placed, Placements, load, placements_of
+from replays import Placed, Placements, load, placements_of, run_engine
 from small_traces import S, SmallTrace, ran
 
 from analytics.errors import InputError
@@ -207,6 +208,20 @@ def test_memory_that_is_written_meanwhile_is_sent_again(tmp_path: Path, monkeypa
     _, still, _ = migrate(tmp_path / "a", two_nodes(100), {20: [(0, 1)]}, monkeypatch)
     _, busy, _ = migrate(tmp_path / "b", two_nodes(100), {20: [(0, 1)]}, monkeypatch, dirty_mib_s="5", stop_mib="1")
     assert busy["migration_bytes"] > still["migration_bytes"]
+
+
+def test_a_planner_that_moves_nothing_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3000, 3012):
+        case, preempts = random_case(seed), seed % 2 == 0
+        opens, closes = case.window_us
+        trace = case.trace.write(tmp_path / str(seed), (0, 130))
+        try:
+            given = load(trace, preempts, from_us=opens, to_us=closes, **case.options)
+        except InputError:  # nobody is alive in the window
+            continue
+        with monkeypatch.context() as patched:
+            quiet = replayed(copy.deepcopy(given), {}, patched, preempts)[0]
+        assert quiet == run_engine(given, "kube-default", preempts)[0], seed
 
 
 # against the reference
