@@ -1,4 +1,4 @@
-"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, `auction`, `balance`, `fgd`, `serverless`, `bench`."""
+"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, and the commands of the other `*_cli` modules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from analytics import (
     balance_cli,
     bench_cli,
     fgd_cli,
+    policies_cli,
     serverless_cli,
     serverless_place_cli,
     serverless_pools_cli,
@@ -28,6 +29,7 @@ def mount(app: typer.Typer) -> None:
     app.command("sweep")(sweep)
     app.command("capacity")(capacity)
     app.command("sql")(sql)
+    app.command("policies")(policies_cli.policies)
     app.command("auction")(auction_cli.auction)
     app.command("balance")(balance_cli.balance)
     app.command("fgd")(fgd_cli.fgd)

@@ -12,12 +12,13 @@ from scheduler.core.balance.cover import cover_search
 from scheduler.core.balance.domains import search_in_domains
 from scheduler.core.balance.exact import cp_sat, full_scan
 from scheduler.core.balance.metaheuristics import anneal, genetic, greedy, seeded_genetic, tabu
+from scheduler.core.balance.methods import DEFAULT as DEFAULT
+from scheduler.core.balance.methods import METHODS as METHODS
 from scheduler.core.balance.problem import Budget, Instance, Result, Verdict
 from scheduler.core.balance.search import Search, begin
 from scheduler.core.balance.validator import measure
 from scheduler.core.errors import StowageInputError
 
-DEFAULT = "cover"
 POLISH_ROUNDS = 3
 SEARCHES: Mapping[str, Callable[[Search], None]] = {
     DEFAULT: cover_search,
@@ -29,7 +30,6 @@ SEARCHES: Mapping[str, Callable[[Search], None]] = {
     "full-scan": full_scan,
     "cp-sat": cp_sat,
 }
-METHODS = tuple(SEARCHES)
 PROVING = ("full-scan", "cp-sat")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
 from scheduler.core.policies.parameters import MIGRATION, Parameter
+from scheduler.core.taxonomy import Taxonomy
 
 PARAMETERS = (
     Parameter("interval_s", 300, "Between two rounds.", "s", 1, 1e6, is_whole=True),
@@ -60,4 +61,5 @@ POLICY = Policy(
     score,
     planner="freeness",
     parameters=PARAMETERS,
+    taxonomy=Taxonomy(method="greedy"),
 )

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from scheduler.core.balance.methods import METHODS
 from scheduler.live.planner.plan_resource import Mode
 from scheduler.live.settings import LogLevel, Settings
 
@@ -107,8 +108,6 @@ class PlannerSettings(Settings):
 
 def _wrong_rebalance(settings: PlannerSettings) -> Iterator[str]:
     from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped, unused-ignore]
-
-    from scheduler.core.balance.solve import METHODS
 
     if settings.rebalance == "approve" and not {settings.mode, *settings.namespaces.values()} - {"observe"}:
         yield "rebalance approve needs a mode of approve or auto, in all namespaces or in some: only there pods move"
