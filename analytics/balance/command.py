@@ -68,10 +68,10 @@ def read_source(options: BalanceOptions) -> tuple[Instance, list[str]]:
     data = path.read_bytes()
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}") from error
     if isinstance(content, dict) and content.get("kind") == KIND:
-        return read_instance(path, data.decode()), []
+        return read_instance(path, content), []
     return read_cluster(path, data, labels=options.labels)
 
 

@@ -21,7 +21,6 @@ name in a domain share one value of it, see `scheduler.core.balance.problem.Doma
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -70,10 +69,10 @@ class InstanceEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     preferred: list[str] = []
 
 
-def read_instance(path: Path, text: str) -> Instance:
-    """The instance in this text. Raises InputError naming the file, the object and the rule."""
+def read_instance(path: Path, content: Any) -> Instance:
+    """The instance in this JSON value of the file. Raises InputError naming the file, the object and the rule."""
     try:
-        entry = msgspec.convert(json.loads(text), InstanceEntry)
+        entry = msgspec.convert(content, InstanceEntry)
         return _build(entry)
     except (ValueError, msgspec.ValidationError) as error:
         raise InputError(f"{path}: {error}") from error

@@ -63,7 +63,7 @@ def test_all_methods_stand_in_one_table(tmp_path):
 def test_a_file_that_was_written_reads_back_the_same(tmp_path):
     copy = tmp_path / "copy.json"
     balance(a_file(tmp_path), "-o", copy)
-    again = read_instance(copy, copy.read_text())
+    again = read_instance(copy, json.loads(copy.read_text()))
     assert write_instance(again) == copy.read_text()
     assert again.tasks.tolist() == ["large", "later", "small"]
     assert again.can_arrive().tolist() == [[False, True], [False, True], [False, True]]
@@ -100,7 +100,7 @@ def test_a_file_says_who_shares_a_nic_and_prefers_a_rack(tmp_path):
     found = json.loads(balance(a_file(tmp_path, TEAMS), "-o", copy, "--json"))
     assert [(move["task"], move["to"]) for move in found["moves"]] == [("later", "n3"), ("other", "n2")]
     assert any("not kept together in one rack" in reason for reason in found["reasons"])
-    again = read_instance(copy, copy.read_text())
+    again = read_instance(copy, json.loads(copy.read_text()))
     assert [(one.name, one.is_hard, one.values) for one in again.domains] == [
         ("nic", True, ("ib", "roce")),
         ("rack", False, ("a", "b")),
@@ -183,9 +183,54 @@ def test_a_pod_whose_move_is_refused_stays_and_one_that_waits_does_not(tmp_path)
 def test_a_broken_file_is_refused_with_its_rule(tmp_path, change, rule):
     path = a_file(tmp_path)
     with pytest.raises(InputError) as refusal:
-        read_instance(path, json.dumps({**INSTANCE, **change}))
+        read_instance(path, {**INSTANCE, **change})
     assert str(path) in str(refusal.value)
     assert rule in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"", "is no JSON"),
+        (json.dumps(INSTANCE).encode()[:-9], "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"\xff\xfe\xff", "is no JSON"),
+        (b"null", "not a snapshot"),
+        (b'{"kind": "Deployment"}', "not a snapshot"),
+        (json.dumps({**INSTANCE, "version": 9}).encode(), "Invalid enum value 9"),
+        (json.dumps(INSTANCE).replace('"cost": 9', '"cost": NaN').encode(), "got `float` - at `$.tasks[0].cost`"),
+        (json.dumps(INSTANCE).replace('"cpu": 6', '"cpu": -6').encode(), "cpu is -6; an amount is at least 0"),
+        (json.dumps(INSTANCE).replace('"cpu": 6', f'"cpu": {10**30}').encode(), "is at least 0 and below 2^40"),
+    ],
+)
+def test_what_is_no_instance_is_refused_with_the_file_and_the_rule(tmp_path, data, rule):
+    path = tmp_path / "input.json"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"input\.json|not a snapshot") as refusal:
+        CliRunner().invoke(stowage.app, ["balance", str(path)], catch_exceptions=False)
+    assert rule in str(refusal.value)
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = a_file(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert "n1 lacks 1 cpu" in balance(path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "reason"),
+    [
+        ([], [], "there are no tasks"),
+        ([], [{"name": "a"}], "there are no nodes"),
+        (INSTANCE["nodes"], [{"name": "a", "request": {"cpu": 10}}], "it asks for more than any node has"),
+        (INSTANCE["nodes"], [{"name": "a", "node": "n1", "use": {"cpu": 10}}], "no placement is stable"),
+        ([{"name": "n1", "capacity": {}}], [{"name": "a", "node": "n1"}], None),
+    ],
+)
+def test_what_cannot_be_balanced_is_an_answer_with_a_reason(tmp_path, nodes, tasks, reason):
+    found = json.loads(balance(a_file(tmp_path, {**INSTANCE, "nodes": nodes, "tasks": tasks}), "--json"))
+    assert found["moves"] == []
+    assert reason is None or reason in " ".join(found["reasons"])
 
 
 @pytest.mark.parametrize(
