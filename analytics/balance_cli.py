@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 _TRACE = "Of a trace"
+_CLUSTER = "Of a cluster"
 
 
 def balance(
@@ -33,6 +34,24 @@ def balance(
         help="A machine is overloaded beyond this times what it has [default: cpu=1.25 memory=1.1].",
         rich_help_panel=_TRACE,
     ),
+    nic_label: str = typer.Option(
+        "stowage.dev/nic-type", "--nic-label", help="Node label: the kind of NIC.", rich_help_panel=_CLUSTER
+    ),
+    rack_label: str = typer.Option(
+        "topology.kubernetes.io/rack", "--rack-label", help="Node label: the rack.", rich_help_panel=_CLUSTER
+    ),
+    group_label: str = typer.Option(
+        "stowage.dev/data-parallel-group",
+        "--group-label",
+        help="Pod label: pods of one data-parallel group share a kind of NIC.",
+        rich_help_panel=_CLUSTER,
+    ),
+    same_rack: str = typer.Option(
+        "preferred",
+        "--same-rack",
+        help="Whether such a group shares a rack: preferred, required, off.",
+        rich_help_panel=_CLUSTER,
+    ),
     out: Path | None = typer.Option(None, "-o", "--out", help="Write the instance as a StowageBalance file."),
     force: bool = typer.Option(False, "--force", help="Replace files that are there."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout, nothing else."),
@@ -42,13 +61,15 @@ def balance(
     What counts, in this order: overload, priority without a place, cost of the moves, stranded room. Nothing is moved.
     """
     from analytics.balance import command
+    from analytics.balance.cluster_file import DomainLabels
     from analytics.balance.instance_file import write_instance
     from analytics.errors import InputError
     from analytics.runs import to_json, write_text
 
     if out is not None and out.exists() and not force:
         raise InputError(f"{out} exists: use --force to replace it, or another name")
-    options = command.options_of(source, method, budget, by_clock, seed, at, nodes, load, overcommit)
+    labels = DomainLabels(nic_label, rack_label, group_label, same_rack)
+    options = command.options_of(source, method, budget, by_clock, seed, at, nodes, load, overcommit, labels)
     answers = command.run_methods(options, compare=compare)
     if out is not None:
         write_text(out, write_instance(answers[0].instance))

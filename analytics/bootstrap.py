@@ -3,9 +3,9 @@
 With three seeds or more, seeds are the repetitions: the per-seed differences are resampled. With fewer, a run is
 resampled from inside. Attempts of one job are alike and wait together, so whole jobs are drawn, the same ones for both
 runs (delays, counts, welfare, tenants' shares); the state of a cluster is alike from one minute to the next, so whole
-hours are drawn, the same ones for both (utilisation, stranded). That says how far the difference depends on which jobs
-or hours this trace happened to hold; it does not say what another month would bring. Intervals are percentile intervals
-at 95 %.
+hours are drawn, the same ones for both (utilisation, stranded, overload). That says how far the difference depends on
+which jobs or hours this trace happened to hold; it does not say what another month would bring. Intervals are
+percentile intervals at 95 %.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.metrics import short_resource
+from analytics.metrics import OVERLOAD_SUMS, flatten, overload_of, short_resource
 from analytics.runs import Run
 from analytics.store import open_store, query
 from scheduler.core.auction.fairness import jain
@@ -57,10 +57,14 @@ def job_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates: 
 def block_replicates(pair: tuple[Run, Run], rng: np.random.Generator, replicates: int) -> Replicates:
     """How differences (second less first) of shares of the capacity scatter over resampled hours, by metric name."""
     sides = [_read_blocks(run) for run in pair]
+    over = [_read_overload(run) for run in pair]
     blocks = min(len(side) for columns in sides for side in columns.values())
     if blocks < MIN_BLOCKS:
         return {}
-    statistics = [_block_statistic({name: side[:blocks] for name, side in columns.items()}) for columns in sides]
+    statistics = [
+        _block_statistic({name: side[:blocks] for name, side in columns.items()}, overload[:blocks])
+        for columns, overload in zip(sides, over, strict=True)
+    ]
     return replicate(statistics, blocks, rng, replicates)
 
 
@@ -205,7 +209,17 @@ def _read_blocks(run: Run) -> dict[str, NDArray[np.float64]]:
     return {name: np.array([row[2:] for row in rows if row[1] == name]) for name in sorted({row[1] for row in rows})}
 
 
-def _block_statistic(columns: Mapping[str, NDArray[np.float64]]) -> Statistic:
+def _read_overload(run: Run) -> NDArray[np.float64]:
+    """(blocks, 5) the sums of overload_by_block.sql; all zero for a run of an earlier version."""
+    with open_store(run.folder, run.facts) as store:
+        columns = {column[0] for column in store.execute("select * from series limit 0").description}
+        if "overload" not in columns:
+            return np.zeros((0, len(OVERLOAD_SUMS)))
+        rows = store.execute(query("overload_by_block"), {"block_us": BLOCK_US}).fetchall()
+    return np.array([row[1:] for row in rows])
+
+
+def _block_statistic(columns: Mapping[str, NDArray[np.float64]], overload: NDArray[np.float64]) -> Statistic:
     def evaluate(weights: NDArray[np.int64]) -> dict[str, float]:
         found: dict[str, float] = {}
         for resource, blocks in columns.items():
@@ -215,6 +229,9 @@ def _block_statistic(columns: Mapping[str, NDArray[np.float64]]) -> Statistic:
                 found |= {f"utilisation.{name}": requested / offered, f"stranded.{name}": stranded / offered}
             if offered_where_used:
                 found[f"used.{name}"] = used / offered_where_used
+        if len(overload) == len(weights):
+            sums = flatten(overload_of(*(weights @ overload).tolist()))
+            found |= {name: value for name, value in sums.items() if value is not None}
         return found
 
     return evaluate

@@ -1,4 +1,4 @@
-"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, `auction`, `balance`, `fgd`, `serverless`, `bench`."""
+"""`stowage replay`, `compare`, `sweep`, `capacity`, `sql`, and the commands of the other `*_cli` modules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from analytics import (
     balance_cli,
     bench_cli,
     fgd_cli,
+    policies_cli,
     serverless_cli,
     serverless_place_cli,
     serverless_pools_cli,
@@ -28,6 +29,7 @@ def mount(app: typer.Typer) -> None:
     app.command("sweep")(sweep)
     app.command("capacity")(capacity)
     app.command("sql")(sql)
+    app.command("policies")(policies_cli.policies)
     app.command("auction")(auction_cli.auction)
     app.command("balance")(balance_cli.balance)
     app.command("fgd")(fgd_cli.fgd)
@@ -55,8 +57,18 @@ def replay(
         "recorded", "--initial", help="What runs when the window opens: recorded (where it ran), or empty (all wait)."
     ),
     overcommit: list[str] = typer.Option(
-        [], "--overcommit", help="Requests may exceed a machine by this factor, as in cpu=1.2; repeatable."
+        [],
+        "--overcommit",
+        help="Requests may exceed a machine by this factor, as in cpu=1.2; beyond it, it is overloaded; repeatable.",
     ),
+    load: str = typer.Option("requests", "--load", help="What overloads: requests, or use, where the trace has it."),
+    settings: list[str] = typer.Option(
+        [], "--set", help="A parameter of the policy, name=value (stowage policies --json lists them); repeatable."
+    ),
+    node_failures: float = typer.Option(
+        0.0, "--node-failures", help="Share of the nodes that go down once, at times drawn from the seed."
+    ),
+    node_outage: str = typer.Option("30m", "--node-outage", help="How long each of them is away."),
     preemption: str = typer.Option("policy", "--preemption", help="on, off, or what the policy says."),
     interval: str = typer.Option("5m", "--interval", help="Distance of the samples over time."),
     faults: str | None = typer.Option(
@@ -123,7 +135,14 @@ def replay(
     from typing import Any, cast
 
     from analytics.errors import InputError
-    from analytics.options import ClusterSize, MachineShape, ReplayOptions, parse_duration_us, parse_overcommit
+    from analytics.options import (
+        ClusterSize,
+        MachineShape,
+        ReplayOptions,
+        parse_duration_us,
+        parse_overcommit,
+        parse_settings,
+    )
     from analytics.replay import run_replay
     from analytics.report import print_run, show_share
     from analytics.runs import read_run, to_json
@@ -148,6 +167,10 @@ def replay(
         preemption=cast(Any, preemption),
         interval_us=parse_duration_us(interval),
         faults=faults,
+        load=cast(Any, load),
+        settings=parse_settings(settings),
+        node_failures=node_failures,
+        node_outage_us=parse_duration_us(node_outage),
     )
     with show_share("replaying (the first run compiles, about a minute)") as tick:
         run = read_run(run_replay(options, force, tick))

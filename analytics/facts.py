@@ -54,13 +54,17 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What the run took on one machine on one day; engine_cpu_s is the loop alone, without reading and writing."""
+    """What the run took on one machine on one day; engine_cpu_s is the loop alone, without reading and writing.
+
+    longest_round_s: CPU seconds of the longest call of the policy's planner.
+    """
 
     wall_s: float
     cpu_s: float
     engine_cpu_s: float
     events_per_cpu_s: float
     peak_rss_mib: float
+    longest_round_s: float = 0.0
     machine: str = ""
 
 

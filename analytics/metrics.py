@@ -24,6 +24,8 @@ SHORT_TASK_US = 10_000_000
 # A start later than this after submission is a start-up miss.
 STARTUP_LIMIT_US = 60_000_000
 
+OVERLOAD_SUMS = ("intervals", "excess_us", "overloaded_us", "nodes_us", "width_us")  # of overload_by_block.sql
+_WHOLE_US = 2**62  # a block longer than any window
 _SHORT_NAMES = {column: name for name, column in RESOURCES.items()}
 
 
@@ -58,9 +60,32 @@ def summarise(
             "fairness": _rows(store, "fairness")[0],
             "welfare": _rows(store, "welfare")[0],
             "nodes": _rows(store, "idle_nodes")[0],
+            **_overload(store),
             "node_spread": {short_resource(name): row for name, row in _by(store, "node_spread", "resource").items()},
             "cost": _cost(store, model),
         }
+
+
+def _overload(store: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Nodes that carry more than their limit (see `analytics.runs`).
+
+    overloaded_node_intervals: overloaded nodes, summed over the intervals of `series`. overload: its mean over time,
+    in nodes, and the share of the nodes' time that is overloaded.
+    """
+    series = {column[0] for column in store.execute("select * from series limit 0").description}
+    if "overload" not in series:  # a run of an earlier version
+        return {"overloaded_node_intervals": None, "overload": {"mean": None, "share": None}}
+    blocks = _rows(store, "overload_by_block", block_us=_WHOLE_US)
+    return overload_of(*(sum(row[name] for row in blocks) for name in OVERLOAD_SUMS))
+
+
+def overload_of(
+    intervals: float, excess_us: float, overloaded_us: float, nodes_us: float, width_us: float
+) -> dict[str, Any]:
+    """The same from the sums of overload_by_block.sql."""
+    mean = excess_us / width_us if width_us else None
+    share = overloaded_us / nodes_us if nodes_us else None
+    return {"overloaded_node_intervals": int(intervals), "overload": {"mean": mean, "share": share}}
 
 
 def tenants(folder: Path, facts: RunFacts, threads: int | None = None) -> pa.Table:

@@ -19,10 +19,12 @@ from analytics.errors import InputError
 Mode = Literal["recorded", "what-if"]
 Initial = Literal["recorded", "empty"]
 Preemption = Literal["policy", "on", "off"]
+Load = Literal["requests", "use"]
 
 MODES: tuple[Mode, ...] = ("recorded", "what-if")
 INITIALS: tuple[Initial, ...] = ("recorded", "empty")
 PREEMPTIONS: tuple[Preemption, ...] = ("policy", "on", "off")
+LOADS: tuple[Load, ...] = ("requests", "use")
 
 # Column names of the resource axis, by the name people write.
 RESOURCES = {"cpu": "cpu_milli", "memory": "memory_mib", "disk": "disk_mib", "gpu": "gpu_milli"}
@@ -108,7 +110,11 @@ class ReplayOptions:
 
     from_us, to_us: the window, microseconds since the trace's start; None is the trace's own end.
     initial: start from what was recorded to be running at the window's start, or from an empty cluster.
-    overcommit: (resource column, factor) pairs; a node's capacity for requests is multiplied by the factor.
+    overcommit: (resource column, factor) pairs; a node's capacity for requests is multiplied by the factor. Beyond that
+    a node is overloaded, also in a recorded replay, which refuses nothing.
+    load: what counts as overload: requests, or what the trace says that tasks use.
+    settings: (name, value) pairs for the policy's planner, values as written.
+    node_failures: share of the nodes that go down once, for node_outage_us, at times drawn from the seed.
     preemption: what the policy says, or on or off whatever it says.
     interval_us: distance of the samples in `series`.
     faults: an imported trace of faults, or "fitted", whose nodes' lives the machines get; None: machines as recorded.
@@ -129,9 +135,14 @@ class ReplayOptions:
     preemption: Preemption = "policy"
     interval_us: int = 300_000_000
     faults: str | None = None
+    load: Load = "requests"
+    settings: tuple[tuple[str, str], ...] = ()
+    node_failures: float = 0.0
+    node_outage_us: int = 1_800_000_000
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "overcommit", tuple(sorted(self.overcommit)))
+        object.__setattr__(self, "settings", tuple(sorted(self.settings)))
         if self.mode == "recorded":
             object.__setattr__(self, "policy", "recorded")
         wrong = [message for is_wrong, message in self._rules() if is_wrong]
@@ -144,6 +155,12 @@ class ReplayOptions:
         yield self.initial not in INITIALS, f"initial is one of {', '.join(INITIALS)}, not {self.initial!r}"
         preemptions = ", ".join(PREEMPTIONS)
         yield self.preemption not in PREEMPTIONS, f"preemption is one of {preemptions}, not {self.preemption!r}"
+        yield self.load not in LOADS, f"load is one of {', '.join(LOADS)}, not {self.load!r}"
+        yield not 0 <= self.node_failures <= 1, f"node-failures is a share from 0 to 1, not {self.node_failures:g}"
+        yield self.node_outage_us < 1_000_000, f"an outage is 1s or longer, not {format_duration(self.node_outage_us)}"
+        names = [name for name, _ in self.settings]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield True, f"parameter {name} is set twice"
         yield (
             self.mode == "recorded" and bool(changed),
             f"recorded mode applies what happened, so it takes no {', '.join(changed)}: use --mode what-if",
@@ -183,7 +200,18 @@ class ReplayOptions:
             "overcommit": dict(self.overcommit),
             "preemption": self.preemption,
             "interval_us": self.interval_us,
-        } | ({} if self.faults is None else {"faults": self._faults_by_content()})
+        } | self._rare_facts()
+
+    def _rare_facts(self) -> dict[str, Any]:
+        """What is named only where it is given, so that other runs stay what they were."""
+        rare: dict[str, Any] = {} if self.faults is None else {"faults": self._faults_by_content()}
+        if self.load != "requests":
+            rare["load"] = self.load
+        if self.settings:
+            rare["set"] = dict(self.settings)
+        if self.node_failures:
+            rare |= {"node_failures": self.node_failures, "node_outage_us": self.node_outage_us}
+        return rare
 
     def _faults_by_content(self) -> str:
         from analytics.facts import trace_facts
@@ -191,7 +219,10 @@ class ReplayOptions:
         return "fitted" if self.faults == "fitted" else trace_facts(Path(str(self.faults))).checksum
 
 
-_WHAT_IF_ONLY = ("nodes", "drop_shape", "scale_load", "initial", "overcommit", "preemption", "faults")
+_WHAT_IF_ONLY = (
+    "nodes", "drop_shape", "scale_load", "initial", "preemption", "faults", "settings", "node_failures",
+    "node_outage_us",
+)  # fmt: skip
 _DEFAULTS = {field.name: field.default for field in fields(ReplayOptions)}
 
 
@@ -241,4 +272,15 @@ def parse_overcommit(given: Iterable[str] | Mapping[str, float]) -> tuple[tuple[
         if not equals or not re.fullmatch(r"\d+(\.\d+)?", factor):
             raise InputError(f"an over-commitment looks like cpu=1.2, not {text!r}")
         pairs.append((RESOURCES.get(name, name), float(factor)))
+    return tuple(pairs)
+
+
+def parse_settings(given: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """`["interval_s=60"]` as (name, value) pairs."""
+    pairs = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise InputError(f"a parameter is set as in interval_s=60, not {text!r}")
+        pairs.append((name.strip(), value.strip()))
     return tuple(pairs)

@@ -7,6 +7,7 @@ trace says where they went; it offers nothing meanwhile.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from analytics.load import window_of
 from analytics.load.attempts import batches
 from analytics.load.machines import Machines
 from analytics.load.requests import COMMON_SHAPES
+from analytics.load.use import UNKNOWN, read_use
 from analytics.options import ReplayOptions
 from analytics.replay.results import TASK_COLUMNS, task_columns
 from analytics.replay.sampling import Samples, new_samples, sample
@@ -73,6 +75,7 @@ def replay_recorded(
     window = window_of(trace, options)
     machines = Machines.read(trace, options)
     resources = tuple(name for name in machines.offered() if name != "gpu_milli")
+    limit = machines.factors(resources, dict(options.overcommit))
     shapes, weights, priorities = _facts_of_tasks(trace, resources)
     nodes = machines.nodes(resources, 0, window[0])
     samples = new_samples(
@@ -81,10 +84,13 @@ def replay_recorded(
         len(resources),
         len(priorities),
         shapes,
-        np.array([dict(options.overcommit).get(name, 1.0) for name in resources]),
+        limit,
     )
     seats = _seats(trace)
     world = _World.empty(seats.count, len(resources), len(priorities))
+    if options.load == "use":
+        samples = samples._replace(load=np.zeros((len(machines.ids), len(resources)), np.int64))
+        world = dataclasses.replace(world, use=_use(trace, seats, resources))
     timeline = machines.events(resources, {}, window[0])
     rows = sum(pq.read_metadata(file).num_rows for file in trace.files("task_events"))
     cpu_s, done = 0.0, 0
@@ -136,6 +142,7 @@ class _World:
     last_row: NDArray[np.int32]
     node: NDArray[np.int32]
     request: NDArray[np.int32]  # (seats, R) last stated
+    use: NDArray[np.int64]  # (seats, R), UNKNOWN: the request; no rows: nobody asks for it
     level: NDArray[np.int16]
     waiting: NDArray[np.int64]  # (P,)
     counts: NDArray[np.int64]  # placed, evicted, next machine event, running
@@ -148,6 +155,7 @@ class _World:
             last_row=np.zeros(seats, np.int32),
             node=np.full(seats, NOWHERE, np.int32),
             request=np.zeros((seats, resources), np.int32),
+            use=np.zeros((0, resources), np.int64),
             level=np.zeros(seats, np.int16),
             waiting=np.zeros(levels, np.int64),
             counts=np.zeros(4, np.int64),
@@ -155,7 +163,7 @@ class _World:
         )
 
     def columns(self) -> tuple[NDArray[Any], ...]:
-        return self.node, self.request, self.level, self.waiting, self.counts, self.illegal
+        return self.node, self.request, self.use, self.level, self.waiting, self.counts, self.illegal
 
 
 @njit(cache=True)
@@ -172,20 +180,25 @@ def _catch_up(nodes, samples, time_us, node, up, room, waiting, counts, now):  #
 
 
 @njit(cache=True)
-def _hold(nodes, n, request, sign, now):  # type: ignore[no-untyped-def]
-    """Put a task's requests on node `n` (sign 1) or take them off (-1). `first_task` counts tasks here: -1 is none."""
+def _hold(nodes, load, n, request, use, s, sign, now):  # type: ignore[no-untyped-def]
+    """Put what the task in seat `s` requests, and uses, on node `n` (sign 1) or take it off (-1).
+
+    `first_task` counts tasks here: -1 is none.
+    """
     if n < 0:
         return
     settle(nodes, n, now)
-    for r in range(request.shape[0]):
-        nodes.requested[n, r] += sign * request[r]
+    for r in range(request.shape[1]):
+        nodes.requested[n, r] += sign * request[s, r]
+        if use.shape[0] > 0:
+            load[n, r] += sign * (use[s, r] if use[s, r] >= 0 else request[s, r])
     nodes.first_task[n] += sign
 
 
 @njit(cache=True)
 def _apply(  # type: ignore[no-untyped-def]
     nodes, samples, machine_time_us, machine_node, machine_up, machine_room,
-    held_by, request, level, waiting, counts, illegal,
+    held_by, request, use, level, waiting, counts, illegal,
     order, before, legal, time_us, seat, event, node, event_level, missing, stated, from_us,
 ):  # fmt: skip
     """One chunk, in legal order. stated: (n, R), -1 where the row states no request."""
@@ -204,7 +217,7 @@ def _apply(  # type: ignore[no-untyped-def]
             illegal[was, event[row], 1 if missing[row] >= 0 else 0] += 1
             becomes = BELIEVED[event[row]]
         if was == RUNNING:
-            _hold(nodes, held_by[s], request[s], -1, now)
+            _hold(nodes, samples.load, held_by[s], request, use, s, -1, now)
             counts[RUNS] -= 1
         elif was in (PENDING, QUEUED):
             waiting[level[s]] -= 1
@@ -217,7 +230,7 @@ def _apply(  # type: ignore[no-untyped-def]
                 held_by[s] = node[row]
             counts[PLACED] += was != RUNNING and now > from_us
             counts[RUNS] += 1
-            _hold(nodes, held_by[s], request[s], 1, now)
+            _hold(nodes, samples.load, held_by[s], request, use, s, 1, now)
         elif becomes in (PENDING, QUEUED):
             waiting[level[s]] += 1
         counts[EVICTED] += event[row] == EVICT and now > from_us
@@ -286,6 +299,20 @@ def _seats(trace: Trace) -> Seats:
         f"SELECT job, max(task_index) AS largest FROM {trace.scan('task_events')} GROUP BY job ORDER BY job"
     ).fetchnumpy()
     return Seats.of(np.asarray(found["job"]), np.asarray(found["largest"]))
+
+
+def _use(trace: Trace, seats: Seats, resources: tuple[str, ...]) -> NDArray[np.int64]:
+    """(seats, R) mean use of the tasks, see `analytics.load.use`."""
+    use = np.full((seats.count, len(resources)), UNKNOWN, np.int64)
+    by_task = read_use(trace, resources)
+    read = 0
+    for batch in batches(trace.files("tasks"), ["job", "task_index"]):
+        index = _filled(batch["task_index"], 0).astype(np.int32)
+        seat = seats.find(_filled(batch["job"], 0), index)
+        known = seat >= 0
+        use[seat[known]] = by_task[read : read + batch.num_rows][known]
+        read += batch.num_rows
+    return use
 
 
 def _name_illegal(illegal: NDArray[np.int64]) -> dict[str, dict[str, int]]:

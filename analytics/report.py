@@ -20,7 +20,8 @@ from analytics.runs import Run
 # What a first look needs; everything else is under --all, --json and --csv.
 HEADLINES = (
     r"delay_s\..*\.p\d+", "started", "never_placed", "evictions", "preemptions", r"utilisation\..*", r"used\..*",
-    r"stranded\..*", r"fragmented\..*", r"fairness\.(jain_(slowdown|served_share)|(jain|min)_kept_share)",
+    r"stranded\..*", "overloaded_node_intervals", r"overload\..*", r"fragmented\..*",
+    r"fairness\.(jain_(slowdown|served_share)|(jain|min)_kept_share)",
     "welfare.kept", r"cost\.(usd|joules)\.total",
 )  # fmt: skip
 

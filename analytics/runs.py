@@ -128,6 +128,7 @@ class Run:
                 "cpu_s": cost.engine_cpu_s if cost else None,
                 "events_per_cpu_s": cost.events_per_cpu_s if cost else None,
                 "peak_rss_mib": cost.peak_rss_mib if cost else None,
+                "longest_round_s": cost.longest_round_s if cost else None,
                 "wall_s": cost.wall_s if cost else None,
             },
             "illegal_transitions": total - excused,

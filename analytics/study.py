@@ -10,13 +10,15 @@ A study file is TOML:
     seeds = [1, 2, 3]               # or "1-3"; default [0]
     recorded = true                 # also what really happened; default false
 
-    [replay]                        # options every what-if cell shares; from, to and interval also hold for recorded
+    [replay]                        # options of every what-if cell; the first three and last two hold for recorded too
     from = "12h"
     to = "36h"
     interval = "5m"
     initial = "recorded"
     preemption = "policy"
     drop_shape = ["64/128Gi"]
+    node_failures = 0.05
+    load = "requests"
     overcommit = { cpu = 1.2 }
 
 A study can be stopped at any moment and started again: a cell whose folder holds a finished run of the same trace,
@@ -41,6 +43,7 @@ from analytics.facts import TraceFacts, installed_versions, trace_facts
 from analytics.options import (
     ClusterSize,
     Initial,
+    Load,
     MachineShape,
     Preemption,
     ReplayOptions,
@@ -63,6 +66,8 @@ class _Shared(msgspec.Struct, forbid_unknown_fields=True, rename={"from_": "from
     preemption: Preemption = "policy"
     drop_shape: tuple[str, ...] = ()
     overcommit: dict[str, float] = {}
+    load: Load = "requests"
+    node_failures: float = 0.0
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -198,7 +203,7 @@ def _checked(path: Path, written: dict[str, Any], policies: Sequence[str] | None
     _check_policies(file.policies, policies)
     folder, out = (path.parent / file.trace).absolute(), (path.parent / file.out).absolute()
     shared = _shared_options(file.replay)
-    window = {name: shared[name] for name in ("from_us", "to_us", "interval_us")}
+    window = {name: shared[name] for name in ("from_us", "to_us", "interval_us", "overcommit", "load")}
     cells = [ReplayOptions(folder, out / "recorded", mode="recorded", **window)] if file.recorded else []
     cells += [
         ReplayOptions(
@@ -224,6 +229,8 @@ def _shared_options(written: _Shared) -> dict[str, Any]:
         "preemption": written.preemption,
         "drop_shape": tuple(MachineShape.parse(shape) for shape in written.drop_shape),
         "overcommit": parse_overcommit(written.overcommit),
+        "load": written.load,
+        "node_failures": written.node_failures,
     }
 
 

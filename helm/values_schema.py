@@ -24,8 +24,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # What templates write into the settings themselves, over what a value says.
 SERVE_DECIDED = frozenset({"host", "port", "kubeconfig", "context", "tls_cert", "tls_key", "tls_client_ca"})
 PLANNER_DECIDED = frozenset({
-    "mode", "namespaces", "node_health", "price_round", "scheduler", "kubeconfig", "context", "lease_namespace",
-    "lease_name", "identity", "host", "port", "journal",
+    "mode", "namespaces", "node_health", "price_round", "rebalance", "scheduler", "kubeconfig", "context",
+    "lease_namespace", "lease_name", "identity", "host", "port", "journal",
 })  # fmt: skip
 
 QUANTITY = {

@@ -14,10 +14,10 @@ import numpy as np
 
 from analytics.auction.market_file import MOST_MONEY
 from analytics.errors import InputError
-from scheduler.core.auction.from_snapshot import IN_BYTES, MIB, rate_of
+from scheduler.core.auction.from_snapshot import rate_of
 from scheduler.core.auction.market import Market
 from scheduler.core.auction.terms import Terms, terms_of
-from scheduler.core.columns import Ints, intern
+from scheduler.core.columns import Ints, amounts_of, intern
 from scheduler.core.packing.pins import held_back
 from scheduler.core.packing.selectors import affinity_accepts, affinity_terms, anti_affinity_terms, untolerated
 from scheduler.core.snapshot import Node, Pod, Snapshot, parse_snapshot
@@ -71,16 +71,6 @@ def _free(snapshot: Snapshot, nodes: list[Node], resources: list[str]) -> Ints:
     taken = amounts_of([{**pod.requests, "pods": 1} for pod in running], resources, up=True)
     np.subtract.at(room, np.array([row[pod.node] for pod in running if pod.node], np.int64), taken)
     return np.maximum(room, 0)
-
-
-def amounts_of(rows: list[dict[str, int]], resources: list[str], *, up: bool) -> Ints:
-    """(rows, R), bytes in whole MiB: demands rounded up, room down."""
-    out = np.zeros((len(rows), len(resources)), np.int64)
-    for i, amounts in enumerate(rows):
-        for r, name in enumerate(resources):
-            amount = amounts.get(name, 0)
-            out[i, r] = amount if name not in IN_BYTES else -(-amount // MIB) if up else amount // MIB
-    return out
 
 
 def _accepted(pod: Pod, nodes: list[Node], demand: Ints, room: Ints) -> Ints:

@@ -23,6 +23,7 @@ from scheduler.core.auction.solve import solve_market
 from scheduler.core.auction.terms import Award, offer_won
 from scheduler.core.auction.walk import take_in_order
 from scheduler.core.columns import Codes
+from scheduler.core.taxonomy import Declared, Taxonomy
 
 CHARGES = ("price", "clarke")
 LITTLE_EFFORT = 0.05  # as much as reaches every part of the search
@@ -183,6 +184,17 @@ RULES: Mapping[str, Callable[[Round, Asked], Award]] = {
     "random": lambda made, asked: random_order(made.market, made.terms, asked.seed),
     "drf": lambda made, _: drf(made.market, made.terms),
     "kube-default": lambda made, _: kube_default(made.market, made.terms),
+}
+_GREEDY, _EXACT = Taxonomy(method="greedy"), Taxonomy(method="exact")
+DECLARED: Mapping[str, Declared] = {
+    "exact": Declared("The most worth that can be had, with its bound; tenants pay what others lose by them.", _EXACT),
+    "posted": Declared("Nobody bids: everybody takes its best offer at the prices that are posted.", _EXACT),
+    "mohaf": Declared("MOHAF as published: scores of several aims, bids in order of them.", _GREEDY),
+    "greedy": Declared("The most important request first, where it fits.", _GREEDY),
+    "first-price": Declared("The highest bid first; winners pay their bids.", _GREEDY),
+    "random": Declared("Requests in random order, seeded.", _GREEDY),
+    "drf": Declared("The tenant with the least dominant share first.", Taxonomy(level="big-data", method="greedy")),
+    "kube-default": Declared("By priority, nodes as kube-scheduler scores them; nobody bids.", _GREEDY),
 }
 SOLVED = ("exact", "posted")
 MECHANISMS = (*SOLVED, *RULES)

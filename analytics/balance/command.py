@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analytics.balance.cluster_file import read_cluster
+from analytics.balance.cluster_file import DomainLabels, read_cluster
 from analytics.balance.instance_file import KIND, read_instance
 from analytics.balance.trace_cut import Cut, TraceInstant
 from analytics.errors import InputError
@@ -39,6 +39,7 @@ class BalanceOptions:
     nodes: int
     load: str
     overcommit: Mapping[str, float]
+    labels: DomainLabels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,11 +68,11 @@ def read_source(options: BalanceOptions) -> tuple[Instance, list[str]]:
     data = path.read_bytes()
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}") from error
     if isinstance(content, dict) and content.get("kind") == KIND:
-        return read_instance(path, data.decode()), []
-    return read_cluster(path, data)
+        return read_instance(path, content), []
+    return read_cluster(path, data, labels=options.labels)
 
 
 def run_methods(options: BalanceOptions, *, compare: bool) -> list[Answer]:
@@ -191,7 +192,7 @@ def print_comparison(answers: list[Answer]) -> None:
 
 def options_of(
     source: Path, method: str, budget: str, by_clock: bool, seed: int, at: str | None, nodes: int, load: str,
-    overcommit: list[str],
+    overcommit: list[str], labels: DomainLabels,
 ) -> BalanceOptions:  # fmt: skip
     """The options as the command was given them. Raises InputError."""
     if method not in METHODS:
@@ -200,4 +201,4 @@ def options_of(
     if seconds <= 0:
         raise InputError(f"--budget {budget}: it is longer than nothing")
     factors = {**Cut(0).overcommit, **dict(parse_overcommit(overcommit))}
-    return BalanceOptions(source, method, seconds, by_clock, seed, at, nodes, load, factors)
+    return BalanceOptions(source, method, seconds, by_clock, seed, at, nodes, load, factors, labels)

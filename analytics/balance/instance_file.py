@@ -2,22 +2,25 @@
 
     {
       "kind": "StowageBalance", "version": 1,
-      "nodes": [{"name": "n1", "capacity": {"cpu": 4000, "memory": 8192}}],
+      "nodes": [{"name": "n1", "capacity": {"cpu": 4000, "memory": 8192}, "domains": {"nic": "ib", "rack": "r7"}}],
       "tasks": [
         {"name": "a", "node": "n1", "use": {"cpu": 3000}, "cost": 512, "priority": 2},
         {"name": "b", "request": {"cpu": 2000}, "nodes": ["n1"], "group": "job"},
-        {"name": "c", "node": "n1", "use": {"cpu": 2000}, "pinned": true}
-      ]
+        {"name": "c", "node": "n1", "use": {"cpu": 2000}, "pinned": true},
+        {"name": "d", "request": {"cpu": 500}, "together": {"nic": "stage-0", "rack": "stage-0"}}
+      ],
+      "preferred": ["rack"]
     }
 
 Amounts are whole numbers in any unit, the same for nodes and tasks. Of `use` and `request` one may be left out: it is
 then the other. `node` is where a task runs; without it, it waits, and costs nothing to place. `nodes` are those that it
-may move to, all where it is left out. Tasks of one `group` ask for different nodes.
+may move to, all where it is left out. Tasks of one `group` ask for different nodes. Tasks that are `together` under one
+name in a domain share one value of it, see `scheduler.core.balance.problem.Domain`; as a rule, or where the domain is
+`preferred` only while that costs no overload and no place.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -26,17 +29,19 @@ import msgspec
 import numpy as np
 
 from analytics.errors import InputError
-from scheduler.core.balance.problem import WAITING, Instance
+from scheduler.core.balance.problem import WAITING, Domain, Instance
+from scheduler.core.columns import intern
 from scheduler.core.errors import StowageInputError
 
 KIND = "StowageBalance"
 
 
-class NodeEntry(msgspec.Struct, forbid_unknown_fields=True):
+class NodeEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A node."""
 
     name: str
     capacity: dict[str, int]
+    domains: dict[str, str] = {}
 
 
 class TaskEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -51,21 +56,23 @@ class TaskEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     pinned: bool = False
     nodes: list[str] | None = None
     group: str = ""
+    together: dict[str, str] = {}
 
 
-class InstanceEntry(msgspec.Struct, forbid_unknown_fields=True):
+class InstanceEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The whole file."""
 
     kind: Literal["StowageBalance"]
     version: Literal[1]
     nodes: list[NodeEntry]
     tasks: list[TaskEntry]
+    preferred: list[str] = []
 
 
-def read_instance(path: Path, text: str) -> Instance:
-    """The instance in this text. Raises InputError naming the file, the object and the rule."""
+def read_instance(path: Path, content: Any) -> Instance:
+    """The instance in this JSON value of the file. Raises InputError naming the file, the object and the rule."""
     try:
-        entry = msgspec.convert(json.loads(text), InstanceEntry)
+        entry = msgspec.convert(content, InstanceEntry)
         return _build(entry)
     except (ValueError, msgspec.ValidationError) as error:
         raise InputError(f"{path}: {error}") from error
@@ -74,7 +81,10 @@ def read_instance(path: Path, text: str) -> Instance:
 def write_instance(instance: Instance) -> str:
     """The text of the file; reading it gives the same instance."""
     names = instance.nodes.tolist()
-    nodes = [NodeEntry(name, _amounts(instance, row)) for name, row in zip(names, instance.capacity, strict=True)]
+    nodes = [
+        NodeEntry(name, _amounts(instance, instance.capacity[n]), _values_of(instance, n))
+        for n, name in enumerate(names)
+    ]
     tasks = []
     for t, name in enumerate(instance.tasks.tolist()):
         at = int(instance.home[t])
@@ -90,9 +100,11 @@ def write_instance(instance: Instance) -> str:
                 pinned=bool(instance.pinned[t]),
                 nodes=None if allowed.all() else [names[n] for n in np.flatnonzero(allowed).tolist()],
                 group="" if instance.group[t] < 0 else f"group-{instance.group[t]:06d}",
+                together={one.name: f"team-{one.team[t]:06d}" for one in instance.domains if one.team[t] >= 0},
             )
         )
-    return msgspec.json.encode(InstanceEntry("StowageBalance", 1, nodes, tasks)).decode() + "\n"
+    preferred = [one.name for one in instance.domains if not one.is_hard]
+    return msgspec.json.encode(InstanceEntry("StowageBalance", 1, nodes, tasks, preferred)).decode() + "\n"
 
 
 def _build(entry: InstanceEntry) -> Instance:
@@ -122,7 +134,30 @@ def _build(entry: InstanceEntry) -> Instance:
         mask=np.array([masks.setdefault(_accepted(one, row), len(masks)) for one in tasks], np.int32),
         allowed=np.array(list(masks), np.bool_).reshape(len(masks), len(nodes)),
         group=np.array([groups.setdefault(one.group, len(groups)) if one.group else -1 for one in tasks], np.int32),
+        domains=_domains(entry, nodes, tasks),
     )
+
+
+def _domains(entry: InstanceEntry, nodes: list[NodeEntry], tasks: list[TaskEntry]) -> tuple[Domain, ...]:
+    known = sorted({name for one in nodes for name in one.domains})
+    for task in tasks:
+        for name in sorted(set(task.together) - set(known)):
+            raise StowageInputError(f"task {task.name!r} is together with others in one {name!r}, which no node has")
+    for name in sorted(set(entry.preferred) - set(known)):
+        raise StowageInputError(f"{name!r} is preferred, and no node has it; there are {', '.join(known) or 'none'}")
+    found = []
+    for name in known:
+        of_nodes = intern(one.domains.get(name) for one in nodes)
+        teams: dict[str, int] = {}
+        of_tasks = [teams.setdefault(one.together[name], len(teams)) if name in one.together else -1 for one in tasks]
+        found.append(
+            Domain(name, of_nodes.values, of_nodes.code, np.array(of_tasks, np.int32), name not in entry.preferred)
+        )
+    return tuple(found)
+
+
+def _values_of(instance: Instance, n: int) -> dict[str, str]:
+    return {one.name: one.values[one.node[n]] for one in instance.domains if one.node[n] >= 0}
 
 
 def _either(first: dict[str, int] | None, second: dict[str, int] | None) -> dict[str, int]:

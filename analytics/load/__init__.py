@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from analytics.errors import InputError
 from analytics.faults.history import find_history
 from analytics.load.attempts import read_attempts
-from analytics.load.faults import with_faults
+from analytics.load.faults import with_failures, with_faults
 from analytics.load.machines import RESOURCES, Machines
 from analytics.load.requests import common_shapes, read_jobs, read_requests, read_tenants, request_classes
+from analytics.load.use import UNKNOWN, read_use
 from analytics.options import ReplayOptions
 from analytics.replay.state import NOWHERE, Attempts, Classes, Nodes, Tasks, Timeline
 from traces.schema import Trace
@@ -42,6 +43,7 @@ class ReplayInput:
     unjudged: int  # tasks whose constraints the trace has no machine attributes for
     shapes: NDArray[np.int64]  # (K, R) the most frequent requests
     shape_weights: NDArray[np.float64]  # (K,) their share of all tasks
+    use: NDArray[np.int64] | None  # (T, R) what each task loads its node with; None: what it requests
 
 
 def load_replay(trace: Trace, options: ReplayOptions, preempts: bool, by_tenant: bool = False) -> ReplayInput:
@@ -50,6 +52,8 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool, by_tenant:
     machines = Machines.read(trace, options)
     if options.faults is not None:
         machines = with_faults(machines, find_history(options.faults, None, options.seed), window, options.seed)
+    if options.node_failures:
+        machines = with_failures(machines, options.node_failures, options.node_outage_us, window, options.seed)
     offered = machines.offered()
     if not offered:
         raise InputError("no machine of this trace states a capacity: there is nothing to replay on")
@@ -90,7 +94,20 @@ def load_replay(trace: Trace, options: ReplayOptions, preempts: bool, by_tenant:
         unjudged=requests.unjudged,
         shapes=shapes,
         shape_weights=weights,
+        use=_use(trace, stack.task_rows, resources, classes.demand, class_of) if options.load == "use" else None,
     )
+
+
+def _use(
+    trace: Trace,
+    rows: NDArray[np.int64],
+    resources: tuple[str, ...],
+    demand: NDArray[np.int64],
+    class_of: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """(T, R) the tasks' mean use, and what they request where the trace says nothing."""
+    use = read_use(trace, resources)[rows]
+    return np.where(use == UNKNOWN, demand[class_of], use)
 
 
 def window_of(trace: Trace, options: ReplayOptions) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Faults of another fleet on the machines of a trace: they go down and come back as its nodes did.
+"""Faults on the machines of a trace: they go down and come back as another fleet's nodes did, or once each by chance.
 
 Every machine gets the life of one node of the fleet, by chance and by the seed, and machines beyond the fleet's size
 that of a node again. Each such round begins at a moment of its own in the fleet's history, which repeats
@@ -36,6 +36,17 @@ def with_faults(machines: Machines, history: History, window_us: tuple[int, int]
     if not pieces:
         return machines
     return _merged(machines, *(np.concatenate(column) for column in zip(*pieces, strict=True)))
+
+
+def with_failures(
+    machines: Machines, share: float, outage_us: int, window_us: tuple[int, int], seed: int
+) -> Machines:
+    """That share of the machines, drawn by the seed, goes down once within the window, each at a moment of its own."""
+    rng = np.random.default_rng([seed, 17])
+    count = len(machines.ids)
+    node = np.sort(rng.choice(count, round(share * count), replace=False))
+    start_us = rng.integers(window_us[0] + 1, window_us[1] + 1, len(node))
+    return _merged(machines, node, start_us, start_us + outage_us)
 
 
 def _in_window(

@@ -98,14 +98,18 @@ class Machines:
             touched_us=np.full(count, from_us, np.int64),
         )
 
+    def factors(self, resources: tuple[str, ...], overcommit: dict[str, float]) -> NDArray[np.float64]:
+        """(R,) over-commitment of each. Raises InputError for a resource that no machine of the trace has."""
+        unknown = set(overcommit) - set(self.offered())
+        if unknown:
+            raise InputError(f"over-commitment of {', '.join(sorted(unknown))}, which this trace does not have")
+        return np.array([overcommit.get(name, 1.0) for name in resources])
+
     def events(
         self, resources: tuple[str, ...], overcommit: dict[str, float], from_us: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64]]:
         """Time, node, whether it is there afterwards, its room with over-commitment; the past moved to `from_us`."""
-        unknown = set(overcommit) - set(self.offered())
-        if unknown:
-            raise InputError(f"over-commitment of {', '.join(sorted(unknown))}, which this trace does not have")
-        factor = np.array([overcommit.get(name, 1.0) for name in resources])
+        factor = self.factors(resources, overcommit)
         capacity = np.stack([self.capacity[name] for name in resources], axis=1)
         room = np.where(self.up[:, None], np.floor(capacity * factor), 0).astype(np.int64)
         return np.maximum(self.time_us, from_us), self.node, self.up, room

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analytics.load import ReplayInput
 from analytics.replay import engine
@@ -28,12 +27,16 @@ SLICES = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What a replay found, beside what it wrote into the input's own columns. told: see `Running`."""
+    """What a replay found, beside what it wrote into the input's own columns.
+
+    cpu_s: of the loop and the planner. longest_round_s: of them, for the planner's longest call. told: see `Running`.
+    """
 
     samples: Samples
     queues: Queues
     counters: dict[str, int]
     cpu_s: float
+    longest_round_s: float
     told: dict[str, list[dict[str, float]]]
 
 
@@ -46,24 +49,24 @@ def replay(
     tick: Callable[[float], None] = lambda share: None,
     tiers: Sequence[Tier] = (),
     settings: Settings | None = None,
-    use: NDArray[np.int64] | None = None,
 ) -> Outcome:
     """Replay the whole window; `tick` hears the share of simulated time that is done.
 
-    tiers: what bids go by. settings: of the policy's planner, defaults unless given. use: (T, R) what each task loads
-    its node with, its requests unless given.
+    tiers: what bids go by. settings: of the policy's planner, defaults unless given.
     """
     start_us, end_us = given.window_us
-    running = _prepare(given, policy, preempts, seed, interval_us, tiers, use)
+    running = _prepare(given, policy, preempts, seed, interval_us, tiers)
     settings = read_settings(policy.name, policy.parameters, ()) if settings is None else settings
     planner = new_planner(running, policy, settings)
-    began_s = 0.0
+    began_s = longest_s = 0.0
     for until_us in _stops(start_us, end_us, planner):
         running.advance(until_us)
         if until_us < start_us:
             began_s = time.process_time()
         elif planner is not None:
+            asked_s = time.process_time()
             planner.act(running, until_us)
+            longest_s = max(longest_s, time.process_time() - asked_s)
         tick(max(until_us - start_us, 0) / (end_us - start_us))
     cpu_s = time.process_time() - began_s
     for node in range(len(given.machines)):
@@ -72,7 +75,7 @@ def replay(
     counters = dict(zip(names, running.progress.counts.tolist(), strict=True))
     if planner is not None:
         counters |= planner.counters()
-    return Outcome(running.samples, running.queues, counters, cpu_s, running.told)
+    return Outcome(running.samples, running.queues, counters, cpu_s, longest_s, running.told)
 
 
 def _prepare(
@@ -82,7 +85,6 @@ def _prepare(
     seed: int,
     interval_us: int,
     tiers: Sequence[Tier],
-    use: NDArray[np.int64] | None,
 ) -> Running:
     """Everything at its start."""
     levels = len(given.priorities)
@@ -98,7 +100,7 @@ def _prepare(
         queues=count_shares(queues) if policy.order == "dominant-share" else queues,
         ranking=new_ranking(len(given.machines), len(given.classes.demand)),
         progress=new_progress(len(given.machines), len(given.tasks.node) if policy.planner in MIGRATING else 0),
-        samples=new_samples(*given.window_us, interval_us, len(given.resources), levels, given.shapes, use=use),
+        samples=new_samples(*given.window_us, interval_us, len(given.resources), levels, given.shapes, use=given.use),
         scores=score_batch_of(policy.score),
         choice=choice,
         preempts=preempts,

@@ -18,7 +18,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from analytics.replay.heap import grown, pop, push
 from analytics.replay.moving import ISSUE, stand_still
 from analytics.replay.preemption import find_preemption
 from analytics.replay.progress import (
@@ -74,6 +73,7 @@ from analytics.replay.state import (
     has_room,
 )
 from analytics.replay.steps import apply_machine, arrive, begin, count_up, current, displace, stop, submit
+from scheduler.core.heap import grown, pop, push
 
 # how a policy picks
 BEST, RESCAN, UNIFORM = range(3)

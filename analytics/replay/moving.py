@@ -106,13 +106,17 @@ def hold_room(nodes: Nodes, classes: Classes, tasks: Tasks, t: int, n: int, sign
 
 @njit(cache=True)
 def stand_still(moving: Moving, t: int, now_us: int) -> int:
-    """Microseconds by which the end of task `t`, due now, is later after all; 0 when it ends."""
+    """Microseconds by which the end of task `t`, due now, is later after all; 0 when it ends.
+
+    Where it is due while the task stands still it is later by all that the move costs, whether it succeeds or not.
+    """
     if moving.slot_of.shape[0] == 0:
         return 0
     later_us, m = moving.owed_us[t], moving.slot_of[t]
-    moving.owed_us[t] = 0
-    if m >= 0 and now_us > moving.slots[m, STOPS_US]:
-        later_us += moving.slots[m, LOST_US]
+    if later_us > 0:
+        moving.owed_us[t] = 0
+    elif m >= 0 and now_us > moving.slots[m, STOPS_US]:
+        later_us = moving.slots[m, LOST_US]
         moving.slots[m, LOST_US] = 0
     return later_us
 

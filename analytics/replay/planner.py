@@ -46,7 +46,7 @@ class PackingPlanner:
     def act(self, running: Running, now_us: int) -> None:
         """Make a plan for what waits and apply it, unless the window ends."""
         given = running.given
-        waiting = _waiting(given, running.queues)
+        waiting = first_waiting(given, running.queues)
         if now_us >= given.window_us[1] or not len(waiting):
             return
         rows = _roomiest(given)
@@ -84,7 +84,7 @@ def _has_gpus(given: ReplayInput) -> NDArray[np.bool_]:
     return np.asarray(given.classes.gpus[given.tasks.class_of_group[given.tasks.group]] > 0)
 
 
-def _waiting(given: ReplayInput, queues: Queues) -> NDArray[np.int64]:
+def first_waiting(given: ReplayInput, queues: Queues) -> NDArray[np.int64]:
     """The first of the blocked tasks, by level and arrival."""
     tasks = given.tasks
     who = np.flatnonzero((tasks.node == WAITING) & queues.is_blocked[tasks.group] & ~_has_gpus(given))

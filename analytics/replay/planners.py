@@ -35,6 +35,7 @@ class _Maker(Protocol):
 
 _PLANNERS: Final[dict[Planner, tuple[str, str]]] = {
     "auction": ("rounds", "AuctionRounds"),
+    "freeness": ("freeness", "FreenessPlanner"),
     "packing": ("planner", "PackingPlanner"),
     "rebalance": ("rebalance", "Rebalancer"),
 }

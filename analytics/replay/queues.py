@@ -17,9 +17,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from analytics.replay.heap import pop, push
 from analytics.replay.preemption import lowest_level
 from analytics.replay.state import FOREVER, NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room, is_allowed
+from scheduler.core.heap import pop, push
 
 SEQUENCE_BITS = 32  # arrivals counted in one replay; the place sits above them
 PLACE_BITS = 31

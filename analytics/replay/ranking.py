@@ -76,6 +76,7 @@ class Ranking(NamedTuple):
     price: NDArray[np.float64]  # (N,) taken off a node's score; change it only with `mark_changed`
     withholds: NDArray[np.bool_]  # (1,) freed nodes are kept for the next round of bidding
     withheld: NDArray[np.bool_]  # (N,) is kept so
+    barred: NDArray[np.bool_]  # (N,) withheld until `unbar`, whatever is freed there
 
 
 def new_ranking(nodes: int, classes: int) -> Ranking:
@@ -96,6 +97,7 @@ def new_ranking(nodes: int, classes: int) -> Ranking:
         price=np.zeros(nodes),
         withholds=np.zeros(1, np.bool_),
         withheld=np.zeros(nodes, np.bool_),
+        barred=np.zeros(nodes, np.bool_),
     )
 
 
@@ -104,6 +106,13 @@ def mark_changed(ranking: Ranking, n: int) -> None:
     """Node `n` has other free room than before."""
     ranking.log[ranking.position[0] & (ranking.log.shape[0] - 1)] = n
     ranking.position[0] += 1
+
+
+@njit(cache=True)
+def bar(ranking: Ranking, n: int) -> None:
+    """Nobody new comes to node `n`, but by preemption."""
+    ranking.barred[n] = ranking.withheld[n] = True
+    mark_changed(ranking, n)
 
 
 @njit(cache=True)

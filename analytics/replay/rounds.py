@@ -25,7 +25,7 @@ from analytics.replay.preemption import lowest_level
 from analytics.replay.progress import FREED, Progress
 from analytics.replay.queues import Queues, make_ready, unblock
 from analytics.replay.ranking import Ranking, mark_changed
-from analytics.replay.running import Running
+from analytics.replay.running import Running, row_names
 from analytics.replay.state import NOWHERE, WAITING, Classes, Nodes, Tasks, fits, has_room
 from scheduler.core.auction.fairness import dominant_share
 from scheduler.core.auction.karma import Shares, bid_weights, settle
@@ -228,12 +228,12 @@ def _market(
     is_offer[:, tightest] = among & (np.cumsum(among, axis=1) <= OFFERS)
     request, node = np.nonzero(is_offer)
     return Market(
-        nodes=_names(len(rows)),
+        nodes=row_names(len(rows)),
         room=free,
-        requests=_names(len(who)),
+        requests=row_names(len(who)),
         demand=demand,
         resources=given.resources,
-        tenants=tuple(_names(len(tenants)).tolist()),
+        tenants=tuple(row_names(len(tenants)).tolist()),
         tenant=tenant.reshape(-1).astype(np.int32),
         first=np.concatenate([[0], np.cumsum(np.bincount(request, minlength=len(who)))]).astype(np.int64),
         node=node.astype(np.int32),
@@ -252,8 +252,3 @@ def _shares(given: ReplayInput, amounts: NDArray[np.int64]) -> NDArray[np.float6
     """(n,) the dominant share of the cluster that each row of amounts is."""
     ones = np.ones(len(amounts))
     return np.asarray(task_values(ones, ones, amounts, given.nodes.allocatable.sum(axis=0)))
-
-
-def _names(count: int) -> NDArray[np.str_]:
-    """Names in the order of their numbers."""
-    return np.array([f"{number:09d}" for number in range(count)], np.str_)

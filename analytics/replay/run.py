@@ -18,9 +18,11 @@ from analytics.replay import results
 from analytics.replay.drive import replay
 from analytics.runs import refuse_existing, write_run
 from scheduler.core.policies import get_policy
+from scheduler.core.policies.parameters import read_settings
 from traces.schema import Trace, open_trace
 
 Tables = dict[str, pa.Table | Iterable[pa.Table]]
+Replayed = tuple[RunFacts, Tables, float, float]  # and CPU seconds of the loop, and of the planner's longest call
 
 
 def run(options: ReplayOptions, force: bool, tick: Callable[[float], None]) -> Path:
@@ -29,24 +31,26 @@ def run(options: ReplayOptions, force: bool, tick: Callable[[float], None]) -> P
     trace = open_trace(options.trace)
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     replay_mode = _recorded if options.mode == "recorded" else _what_if
-    facts, tables, engine_cpu_s = replay_mode(trace, options, tick)
+    facts, tables, engine_cpu_s, longest_round_s = replay_mode(trace, options, tick)
     cost = RunCost(
         wall_s=time.perf_counter() - began_s,
         cpu_s=time.process_time() - began_cpu_s,
         engine_cpu_s=engine_cpu_s,
         events_per_cpu_s=facts.counters["events"] / max(engine_cpu_s, 1e-9),
         peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        longest_round_s=longest_round_s,
         machine=describe_machine(),
     )
     write_run(options.out, facts, tables, cost, force)
     return options.out
 
 
-def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]) -> tuple[RunFacts, Tables, float]:
+def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]) -> Replayed:
     policy = get_policy(options.policy)
     preempts = policy.preempts if options.preemption == "policy" else options.preemption == "on"
+    settings = read_settings(policy.name, policy.parameters, options.settings)
     given = load_replay(trace, options, preempts, by_tenant=policy.order != "priority")
-    outcome = replay(given, policy, preempts, options.seed, options.interval_us, tick, trace.meta.tiers)
+    outcome = replay(given, policy, preempts, options.seed, options.interval_us, tick, trace.meta.tiers, settings)
     # The engine's capacity is what may be requested; reports are about what is installed, as a recorded run's are.
     factor = np.array([dict(options.overcommit).get(name, 1.0) for name in given.resources])
     samples = outcome.samples._replace(capacity=np.rint(outcome.samples.capacity / factor).astype(np.int64))
@@ -66,10 +70,10 @@ def _what_if(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]
         "nodes": results.node_table(nodes, given.machines, given.sizes, given.resources),
     }
     tables |= {name: pa.Table.from_pylist(rows) for name, rows in outcome.told.items()}
-    return facts, tables, outcome.cpu_s
+    return facts, tables, outcome.cpu_s, outcome.longest_round_s
 
 
-def _recorded(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]) -> tuple[RunFacts, Tables, float]:
+def _recorded(trace: Trace, options: ReplayOptions, tick: Callable[[float], None]) -> Replayed:
     found = replay_recorded(trace, options, tick)
     illegal = {
         "total": sum(sum(kinds.values()) for kinds in found.illegal.values()),
@@ -85,7 +89,7 @@ def _recorded(trace: Trace, options: ReplayOptions, tick: Callable[[float], None
         "shapes": results.shapes(found.samples, found.resources, found.shape_weights),
         "nodes": results.node_table(found.nodes, found.machines, found.sizes, found.resources),
     }
-    return facts, tables, found.cpu_s
+    return facts, tables, found.cpu_s, 0.0
 
 
 def _facts(

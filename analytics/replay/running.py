@@ -74,3 +74,8 @@ class Running:
         if len(self.samples.use):
             return self.samples.use[who]
         return self.given.classes.demand[self.given.tasks.class_of_group[self.given.tasks.group[who]]]
+
+
+def row_names(count: int) -> NDArray[np.str_]:
+    """Names in the order of their numbers, for solvers that ask for some."""
+    return np.array([f"{number:09d}" for number in range(count)], np.str_)

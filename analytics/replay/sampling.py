@@ -31,6 +31,7 @@ class Samples(NamedTuple):
     overload: NDArray[np.float64]  # (I,) sum over nodes and resources of the excess as a share of the limit
     limit: NDArray[np.float64]  # (R,) of a node's allocatable, what it may be loaded with
     use: NDArray[np.int64]  # (T, R) what each task loads its node with; T = 0: what it requests
+    load: NDArray[np.int64]  # (N, R) what each node is loaded with, where somebody keeps that; or N = 0
     shapes: NDArray[np.int64]  # (K, R)
     shape_every: int  # a row of `shape_fits` every so many instants
     shape_fits: NDArray[np.int64]  # (H, K) how many more of each would fit, each shape alone
@@ -64,6 +65,7 @@ def new_samples(
         overload=np.zeros(rows),
         limit=np.ones(resources) if limit is None else limit,
         use=np.zeros((0, resources), np.int64) if use is None else use,
+        load=np.zeros((0, resources), np.int64),
         shapes=np.ascontiguousarray(shapes),
         shape_every=shape_every,
         shape_fits=np.zeros((-(-rows // shape_every), len(shapes)), np.int64),
@@ -117,6 +119,8 @@ def _excess(samples: Samples, nodes: Nodes, after: NDArray[np.int32], n: int, lo
             for r in range(load.shape[0]):
                 load[r] += samples.use[t, r]
             t = after[t]
+    elif samples.load.shape[0] > 0:
+        load[:] = samples.load[n]
     excess = 0.0
     for r in range(load.shape[0]):
         limit = np.int64(nodes.allocatable[n, r] * samples.limit[r])

@@ -54,12 +54,21 @@ def count_up(column: NDArray[np.uint8], row: int) -> None:
 def free(progress: Progress, ranking: Ranking, n: int) -> None:
     """Node `n` has more room: at this instant it looks for whom it could take."""
     mark_changed(ranking, n)
+    if ranking.barred[n]:
+        return
     if not progress.is_freed[n]:
         progress.is_freed[n] = True
         progress.freed[progress.at[FREED]] = n
         progress.wanted[progress.at[FREED]] = UNKNOWN
         progress.at[FREED] += 1
         ranking.withheld[n] = ranking.withholds[0]
+
+
+@njit(cache=True)
+def unbar(progress: Progress, ranking: Ranking, n: int) -> None:
+    """Node `n` takes tasks again."""
+    ranking.barred[n] = ranking.withheld[n] = False
+    free(progress, ranking, n)
 
 
 @njit(cache=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from scheduler.core.errors import StowageInputError
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 Mask = NDArray[np.bool_]
+MIB: Final = 1 << 20
+IN_BYTES: Final = frozenset({"memory", "ephemeral-storage"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,3 +82,15 @@ def check_codes(what: str, codes: Codes, rows: int, values: int, lowest: int) ->
     check_column(what, codes, (rows,), np.int32)
     if rows and not (lowest <= codes.min() and codes.max() < values):
         raise StowageInputError(f"{what} has codes from {codes.min()} to {codes.max()}; there are {values} values")
+
+
+def amounts_of(rows: Sequence[Mapping[str, int]], resources: Sequence[str], *, up: bool) -> Ints:
+    """(rows, R), bytes as whole MiB, so that no amount is a billion times another: demands rounded up, room down."""
+    out = np.zeros((len(rows), len(resources)), np.int64)
+    column = {name: r for r, name in enumerate(resources)}
+    for i, amounts in enumerate(rows):
+        for name, amount in amounts.items():
+            if (r := column.get(name)) is not None:
+                in_mib = -(-amount // MIB) if up else amount // MIB
+                out[i, r] = in_mib if name in IN_BYTES else amount
+    return out

@@ -56,8 +56,10 @@ def pack(
     as_json: bool = JSON,
 ) -> None:
     """Find room for waiting pods: what moves, what is gained, and what is proven."""
-    if order not in ("no-harm", "max-pack", "paper"):
-        raise CommandError(f"--order {order}: choose no-harm, max-pack or paper")
+    from scheduler.core.packing.orders import ORDERS
+
+    if order not in ORDERS:
+        raise CommandError(f"--order {order}: choose {', '.join(ORDERS)}")
     if minimise not in ("", "nodes"):
         raise CommandError(f"--minimise {minimise}: only nodes can be minimised")
     limit = _budget(budget, deterministic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from scheduler.core.packing.problem import Budget, Order
     from scheduler.live.planner.kube_api import PlannerApi
-    from scheduler.live.planner.plan_resource import Plan
+    from scheduler.live.planner.plan_resource import Plan, Rebalance
 
 KUBECONFIG = typer.Option("", "--kubeconfig", help="Path of a kubeconfig; without it the usual places.")
 CONTEXT = typer.Option("", "--context", help="Context of the kubeconfig; without it its current one.")
@@ -113,6 +114,8 @@ def show(name: str = NAME, kubeconfig: str = KUBECONFIG, context: str = CONTEXT,
     print(f"  {spec.summary}")
     if status.message:
         print(f"  {status.message}")
+    for line in _rebalance_lines(spec.rebalance):
+        print(f"  {line}")
     states = {step.index: step for step in status.steps}
     for step in spec.steps:
         state = states.get(step.index)
@@ -172,6 +175,28 @@ def print_live_explanation(
         print(f"  {'smallest change' if number == 0 else 'or'}: {change}")
     for one in found["decisions"]:
         print(f"  {one['time']}  {one['verdict']} (plan {one['plan'] or '-'}): {one['why']}")
+
+
+def _rebalance_lines(found: Rebalance | None) -> Iterator[str]:
+    """What a plan against overload gains, how good it is, what it disturbs."""
+    if found is None:
+        return
+    yield f"limit: {found.target_milli / 10:g} % of {', '.join(found.resources)} by {found.load}; method {found.method}"
+    for one in found.loads:
+        overload = [milli / 1000 for milli in (one.overload_milli_before, one.overload_milli_after)]
+        highest = [milli / 10 for milli in (one.highest_milli_before, one.highest_milli_after)]
+        yield (
+            f"by {one.basis}: overloaded nodes {one.nodes_before} -> {one.nodes_after}, overload {overload[0]:.3f} -> "
+            f"{overload[1]:.3f} of a node's limit, fullest node {highest[0]:.1f} % -> {highest[1]:.1f} %"
+        )
+    gap = (
+        f"{found.gap_milli / 10:.1f} % of {found.gap_of} at most is not proven" if found.gap_of else "nothing is better"
+    )
+    yield (
+        f"no placement has less overload than {found.overload_milli_bound / 1000:.3f}; cost {found.cost:,} MiB moved, "
+        f"at least {found.cost_bound:,}; {gap}"
+    )
+    yield from found.notes
 
 
 def _change(api: PlannerApi, plan: Plan, switches: dict[str, bool], as_json: bool) -> None:

@@ -70,9 +70,11 @@ class Node:
     up: bool = False
     room: dict[str, int] = field(default_factory=dict)
     running: list[Life] = field(default_factory=list)  # last started first
+    arriving: list[Life] = field(default_factory=list)  # room is held for them
 
     def requested(self, resource: str, without: list[Life] | None = None) -> int:
-        return sum(life.demand[resource] for life in self.running if life not in (without or []))
+        books = [*self.running, *self.arriving]
+        return sum(life.demand[resource] for life in books if life not in (without or []))
 
     def free_milli(self, device: int, without: list[Life] | None = None) -> int:
         held = (life for life in self.running if device in life.devices and life not in (without or []))
@@ -80,7 +82,7 @@ class Node:
 
     def nonzero(self, resource: str) -> int:
         default = {"cpu_milli": 100, "memory_mib": 200}[resource]
-        return sum((_asked(life.task, resource) or default) for life in self.running)
+        return sum((_asked(life.task, resource) or default) for life in [*self.running, *self.arriving])
 
 
 def _asked(task: Task, resource: str) -> int:
@@ -153,6 +155,7 @@ class NaiveReplay:
     lives: list[Life] = field(default_factory=list)
     timers: list[tuple[int, int, int, int]] = field(default_factory=list)
     clock: int = 0
+    stops: tuple[int, ...] = ()  # further instants to stop at
     arrivals: int = 0
     levels: int = 0
     watch: Callable[[NaiveReplay], None] = lambda replay: None
@@ -180,7 +183,10 @@ class NaiveReplay:
         for life in first:
             new.setdefault(max(life.work.submitted_us, self.window[0]), []).append(life)
         while True:
-            self.clock = min([*by_time, *new, *(timer[0] for timer in self.timers[:1])], default=self.window[1] + 1)
+            further = [stop for stop in self.stops if stop > self.clock]
+            self.clock = min(
+                [*by_time, *new, *further[:1], *(timer[0] for timer in self.timers[:1])], default=self.window[1] + 1
+            )
             if self.clock > self.window[1]:
                 return self
             self._ends()
@@ -205,6 +211,9 @@ class NaiveReplay:
     def _cancels_and_returns(self) -> None:
         while self.timers and self.timers[0][0] == self.clock:
             _, kind, number, _ = heapq.heappop(self.timers)
+            if kind > RESUBMIT:
+                self.further_timer(kind, number)
+                continue
             life = self.lives[number]
             if kind == CANCEL:
                 self._leave(life)
@@ -213,6 +222,9 @@ class NaiveReplay:
                 life.work.submit_us = self.clock
                 if life.work.leaves_us is not None:
                     self._timer(max(self.clock, life.work.leaves_us), CANCEL, life)
+
+    def further_timer(self, kind: int, number: int) -> None:
+        """For replays that know more kinds."""
 
     def _leave(self, life: Life) -> None:
         life.work.ended_us = self.clock
@@ -289,7 +301,7 @@ class NaiveReplay:
         if task.models is not None and node.model not in task.models.split("|"):
             return False
         return not task.different_machines or not any(
-            other.task.job == task.job and other.task.different_machines for other in node.running
+            other.task.job == task.job and other.task.different_machines for other in [*node.running, *node.arriving]
         )
 
     def waiting(self) -> list[Life]:

@@ -115,6 +115,20 @@ def test_utilisation_is_resampled_by_the_hour(tmp_path: Path) -> None:
     assert 0.1 <= found.low < 0.15 < (found.high or 0) <= 0.2
 
 
+def test_overload_is_resampled_by_the_hour(tmp_path: Path) -> None:
+    window = (0, 8 * 3_600_000_000)
+    busy = [row | {"nodes": 4, "overloaded_nodes": 2, "overload": 0.5} for row in hours([1000] * 8)]
+    calm = [row | {"nodes": 4, "overloaded_nodes": n % 2, "overload": 0.2} for n, row in enumerate(hours([1000] * 8))]
+    first = a_run(tmp_path / "a", series=busy, window_us=window)
+    second = a_run(tmp_path / "b", series=calm, window_us=window, policy="worst-fit")
+    compared = compare([first, second])
+    found = compared.differences["overloaded_node_intervals"]["worst-fit"]
+    assert (found.difference, found.method) == (-12, "hours")
+    assert -16 <= (found.low or 0) < -12 < (found.high or 0) <= -8
+    assert compared.differences["overload.mean"]["worst-fit"].difference == pytest.approx(-0.3)
+    assert compared.metrics["overload.share"] == {"a": 0.5, "b": 0.125}
+
+
 def test_too_few_hours_give_no_interval(tmp_path: Path) -> None:
     first, second = a_run(tmp_path / "a"), a_run(tmp_path / "b", policy="worst-fit")
     found = compare([first, second]).differences["utilisation.cpu"]["worst-fit"]

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from builders import S, a_run, a_sample, an_attempt, some_facts, some_tables
 
@@ -326,3 +327,23 @@ def test_cost_model_reads_what_it_names_and_keeps_the_rest(tmp_path: Path) -> No
     (tmp_path / "model.toml").write_text("core_hour_usd = 1")
     assert CostModel.read(tmp_path / "model.toml") == CostModel(core_hour_usd=1)
     assert json.dumps(CostModel().to_json())
+
+
+def test_overload_counts_intervals_and_their_length(tmp_path: Path) -> None:
+    series = [
+        a_sample(0, nodes=2, overloaded_nodes=2, overload=0.5),
+        a_sample(300, nodes=4, overloaded_nodes=1, overload=0.1),
+        a_sample(1000, nodes=4, overloaded_nodes=4, overload=9.0),  # where the window ends: no time
+    ]
+    found = read_run(a_run(tmp_path / "run", series=series)).summary
+    assert found["overloaded_node_intervals"] == 3
+    assert found["overload"]["mean"] == pytest.approx((0.5 * 300 + 0.1 * 700) / 1000)
+    assert found["overload"]["share"] == pytest.approx((2 * 300 + 700) / (2 * 300 + 4 * 700))
+
+
+def test_a_run_of_an_earlier_version_has_no_overload(tmp_path: Path) -> None:
+    run = read_run(a_run(tmp_path / "run"))
+    series = pq.read_table(run.folder / "series.parquet").drop_columns(["overload", "overloaded_nodes"])
+    pq.write_table(series, run.folder / "series.parquet")
+    found = metrics.summarise(run.folder, run.facts)
+    assert found["overloaded_node_intervals"] is None

@@ -19,6 +19,7 @@ from analytics.options import (
     parse_duration_us,
     parse_memory_mib,
     parse_overcommit,
+    parse_settings,
 )
 
 
@@ -108,6 +109,12 @@ def test_recorded_mode_names_its_policy_itself() -> None:
         ({"overcommit": (("cpu_milli", 1.1), ("cpu_milli", 1.2))}, "given twice"),
         ({"mode": "recorded", "nodes": ClusterSize(factor=0.9)}, "takes no nodes"),
         ({"mode": "recorded", "scale_load": 2.0}, "takes no scale_load"),
+        ({"mode": "recorded", "node_failures": 0.1}, "takes no node_failures"),
+        ({"load": "usage"}, "load is one of requests, use"),
+        ({"node_failures": 1.1}, "share from 0 to 1"),
+        ({"node_failures": float("nan")}, "share from 0 to 1"),
+        ({"node_outage_us": 0}, "1s or longer"),
+        ({"settings": (("k", "1"), ("k", "2"))}, "k is set twice"),
     ],
 )
 def test_option_that_breaks_a_rule_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -124,3 +131,11 @@ def test_facts_carry_no_path() -> None:
     here, there = some_options(out=Path("/a/b")), some_options(out=Path("/c/d"), trace=Path("/e"))
     assert here.facts() == there.facts()
     assert "/a/b" not in str(here.facts())
+
+
+def test_settings_are_names_and_values_in_one_order() -> None:
+    assert some_options(settings=parse_settings(["k=2", "a = b=c"])).facts()["set"] == {"a": "b=c", "k": "2"}
+    assert "set" not in some_options().facts()
+    for text in ("k", "k=", "=2"):
+        with pytest.raises(InputError, match="a parameter is set as in"):
+            parse_settings([text])

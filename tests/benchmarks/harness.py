@@ -145,3 +145,8 @@ def slice_trace(work: Path) -> tuple[str, Path]:
     if not trace.exists():
         stowage("trace", "import", "google2011", *sources, "-o", trace)
     return what, trace
+
+
+def migrates(policy: str) -> bool:
+    """Whether bench_rebalance_replay measures that policy. By name: to load it would make this process large."""
+    return policy.startswith("rebalance:") or policy in ("agents", "freeness")

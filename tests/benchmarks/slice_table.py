@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.core.policies import policy_names
-from tests.benchmarks.harness import REAL, Report, show, slice_trace, stowage
+from tests.benchmarks.harness import REAL, Report, migrates, show, slice_trace, stowage
 
 # Measured elsewhere: bench_auction_replay has those that tell tenants apart.
 OTHERS = ("auction", "drf", "packing")
+PLACING = tuple(name for name in policy_names() if name not in OTHERS and not migrates(name))
 # Name, CPU and memory factor, preemption, policies.
 STUDIES: tuple[tuple[str, float, float, str, tuple[str, ...]], ...] = (
-    ("over-committed", 1.25, 1.1, "policy", tuple(name for name in policy_names() if name not in OTHERS)),
+    ("over-committed", 1.25, 1.1, "policy", PLACING),
     ("over-committed, preempting", 1.25, 1.1, "on", ("best-fit", "kube-default")),
     ("as installed", 1.0, 1.0, "policy", ("best-fit", "worst-fit", "kube-default")),
 )

@@ -122,6 +122,16 @@ def test_a_price_round_brings_the_rights_it_needs_and_no_round_brings_none(
     assert json.loads(objects["ConfigMap", "s-stowage-planner"]["data"]["planner.json"])["price_round"] == mode
 
 
+@pytest.mark.parametrize("mode", ["disabled", "observe", "approve"])
+def test_a_rebalance_brings_the_right_to_read_what_pods_use_and_no_other(render: Render, mode: str) -> None:
+    objects = render({"planner": {"rebalance": mode}})
+    rules = objects["ClusterRole", "stowage-system-s-stowage-planner"]["rules"]
+    without = render({})["ClusterRole", "stowage-system-s-stowage-planner"]["rules"]
+    use = [{"apiGroups": ["metrics.k8s.io"], "resources": ["pods"], "verbs": ["list"]}]
+    assert [rule for rule in rules if rule not in without] == ([] if mode == "disabled" else use)
+    assert json.loads(objects["ConfigMap", "s-stowage-planner"]["data"]["planner.json"])["rebalance"] == mode
+
+
 def test_the_extender_may_only_read(objects: Objects) -> None:
     role = objects["ClusterRole", "stowage-system-s-stowage-extender"]
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} <= {"get", "list", "watch"}

@@ -42,6 +42,9 @@ def test_the_schema_is_up_to_date() -> None:
         ({"planner": {"settings": {"node_health": "auto"}}}, "node_health"),  # nor this one
         ({"planner": {"nodeHealth": False}}, "nodeHealth"),
         ({"planner": {"priceRound": "on"}}, "priceRound"),
+        ({"planner": {"rebalance": "auto"}}, "rebalance"),  # a person approves what moves pods that run well
+        ({"planner": {"settings": {"rebalance": "observe"}}}, "rebalance"),
+        ({"planner": {"settings": {"rebalance_target": 1.5}}}, "rebalance_target"),
         ({"scheduler": {"replicas": 0}}, "replicas"),
         ({"scheduler": {"replicas": "2"}}, "replicas"),
         ({"scheduler": {"kubeScheduler": {"percentageOfNodesToScore": 101}}}, "percentageOfNodesToScore"),

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from analytics.replay import heap
 from analytics.serverless.placing.world import (
     AFTER,
     ALARM_US,
@@ -48,6 +47,7 @@ from analytics.serverless.placing.world import (
     WARMED,
     World,
 )
+from scheduler.core import heap
 from scheduler.core.serverless.policy import COLD_US
 
 

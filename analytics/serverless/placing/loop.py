@@ -18,7 +18,6 @@ from typing import Any
 
 from numba import njit
 
-from analytics.replay import heap
 from analytics.serverless.minute import FIRST
 from analytics.serverless.placing.ground import (
     load_ahead,
@@ -87,6 +86,7 @@ from analytics.serverless.placing.world import (
     World,
     most_rows,
 )
+from scheduler.core import heap
 from scheduler.core.serverless.chains import holds, see_call
 from scheduler.core.serverless.policy import COLD_US
 

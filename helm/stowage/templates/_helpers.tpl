@@ -207,7 +207,7 @@ subjects:
 
 {{- define "stowage.plannerSettings" -}}
 {{- $lease := dict "lease_namespace" .Release.Namespace "lease_name" (printf "%s-planner" (include "stowage.fullname" .)) }}
-{{- $scope := dict "mode" .Values.planner.mode "namespaces" .Values.planner.namespaces "scheduler" .Values.schedulerName "node_health" .Values.planner.nodeHealth "price_round" (.Values.planner.priceRound | default "disabled") }}
+{{- $scope := dict "mode" .Values.planner.mode "namespaces" .Values.planner.namespaces "scheduler" .Values.schedulerName "node_health" .Values.planner.nodeHealth "price_round" (.Values.planner.priceRound | default "disabled") "rebalance" (.Values.planner.rebalance | default "disabled") }}
 {{- $where := dict "host" "" "port" 8788 "journal" "/var/lib/stowage/journal" }}
 {{- mergeOverwrite (deepCopy .Values.planner.settings) $lease $scope $where | toPrettyJson }}
 {{- end }}

@@ -28,13 +28,11 @@ from scheduler.core.auction.budgets import budgets_of, within_budgets
 from scheduler.core.auction.charges import weigh
 from scheduler.core.auction.market import UNPLACED, Floats, Market
 from scheduler.core.auction.prices import reserve_price
-from scheduler.core.columns import Codes, Ints
+from scheduler.core.columns import Codes, Ints, amounts_of
 from scheduler.core.errors import StowageInputError
 from scheduler.core.packing.selectors import affinity_accepts, untolerated
 from scheduler.core.snapshot import Node, Pod, Snapshot
 
-MIB = 1 << 20
-IN_BYTES = frozenset({"memory", "ephemeral-storage"})
 MOVE_SHARE = 0.25
 """Of a running pod's bid, what it would give less for another pool: a start anew is not worth that much of it."""
 MOST_OFFERS = 64
@@ -147,10 +145,10 @@ def make_round(snapshot: Snapshot, terms: Terms) -> Round:
     row = {node.name: n for n, node in enumerate(nodes)}
     bidders = _bidders(snapshot, terms, row)
     resources = _resources(bidders)
-    allocatable = _amounts([_offered(node) for node in nodes], resources, up=False)
+    allocatable = amounts_of([_offered(node) for node in nodes], resources, up=False)
     others = [p for p in snapshot.pods if p.node in row and not p.terminating and p.key not in terms.pods]
     taken = _per_node(others, resources, row, len(nodes))
-    demand = _amounts([_wanted(pod) for pod in bidders], resources, up=True)
+    demand = amounts_of([_wanted(pod) for pod in bidders], resources, up=True)
     bundle = allocatable.max(axis=0, initial=0)
 
     kind, kinds = _kinds(bidders)
@@ -230,23 +228,11 @@ def _wanted(pod: Pod) -> dict[str, int]:
     return {**pod.requests, "pods": 1}
 
 
-def _amounts(rows: list[dict[str, int]], resources: list[str], *, up: bool) -> Ints:
-    """(rows, R): bytes as whole MiB, so that no amount is a billion times another."""
-    out = np.zeros((len(rows), len(resources)), np.int64)
-    column = {name: r for r, name in enumerate(resources)}
-    for i, amounts in enumerate(rows):
-        for name, amount in amounts.items():
-            if (r := column.get(name)) is not None:
-                in_mib = -(-amount // MIB) if up else amount // MIB
-                out[i, r] = in_mib if name in IN_BYTES else amount
-    return out
-
-
 def _per_node(pods: list[Pod], resources: list[str], row: Mapping[str, int], count: int) -> Ints:
     """(nodes, R), what these bound pods ask for."""
     out = np.zeros((count, len(resources)), np.int64)
     at = np.array([row[pod.node] for pod in pods if pod.node is not None], np.int64)
-    np.add.at(out, at, _amounts([_wanted(pod) for pod in pods], resources, up=True))
+    np.add.at(out, at, amounts_of([_wanted(pod) for pod in pods], resources, up=True))
     return out
 
 

@@ -1,36 +1,31 @@
-"""CP-SAT on the whole problem or on a part of it, and the full scan: what can prove that nothing is better.
+"""What can prove that nothing is better: the full scan, and CP-SAT on the whole problem.
 
-One worker, a seed and deterministic time, so that the same question has the same answer. The parts of the objective
-are minimised one after the other, each held at what was reached; a part that meets its bound is only held.
+One worker, a seed and deterministic time, so that the same question has the same answer.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
 from scheduler.core.balance import loops
-from scheduler.core.balance.loops import COST, OVERLOAD, UNPLACED
-from scheduler.core.balance.problem import WAITING, Bound
+from scheduler.core.balance.metaheuristics import greedy
+from scheduler.core.balance.narrow import solve_narrow
+from scheduler.core.balance.neighbourhoods import improve_parts, move_covers
+from scheduler.core.balance.part import solve_part
+from scheduler.core.balance.problem import OVERLOAD_UNIT, Bound
 from scheduler.core.balance.scan_loop import scan_all
-from scheduler.core.balance.search import Search
-from scheduler.core.columns import Codes, Ints
+from scheduler.core.balance.search import TRIALS_PER_UNIT, Search
 
-PARTS = ("overload", "unplaced", "cost")
-MOST_PLACES = 30_000  # places of all asked tasks together in one model
-BUILT_PER_UNIT = 150_000  # places that a model is built of in one second
-LEAST_WORK = 0.02
+MOST_PLACES = 30_000  # places of all tasks together in one model of them by name
 MOST_SCANNED = 200_000_000
+NARROW_SHARE, NARROW_SLACK = 0.3, 0.002
+NEARLY = 0.03  # of a node, overload that is left when the covers have moved: with more an answer near them is unlikely
 
 
 def full_scan(search: Search) -> None:
     """Every placement, with branches cut that cannot beat the best. Gives no answer where that is too much."""
     columns = search.columns
-    steps = int(min(search.left * 8_000_000, MOST_SCANNED))
+    steps = int(min(search.left * TRIALS_PER_UNIT, MOST_SCANNED))
     now = search.state()
     best, totals, stranded = now.at.copy(), now.totals.copy(), np.full(1, 2**62, np.int64)
     start = loops.make_state(columns, search.instance.home)
@@ -45,183 +40,25 @@ def full_scan(search: Search) -> None:
 
 
 def cp_sat(search: Search) -> None:
-    """The whole problem where the model is small; else the tightened one, and its own moves after that.
+    """The whole problem, task by task, where that is a small model.
 
-    Tightened: only tasks of overloaded nodes, and those that wait, may go, each to the nodes with most room. Others
-    stay, so its optimum is an answer and no bound; the bound is that of the covers.
+    Else the covers' tasks are moved and the rest is CP-SAT: where some placement may be stable, all that comes near the
+    covers' bound in one model of counts, then neighbourhoods of the best for what is left of the budget.
     """
-    instance, columns = search.instance, search.columns
+    columns = search.columns
     places = int(columns.reach.sum()) + len(columns.movable)
-    everywhere = [np.flatnonzero(columns.reach[t]).tolist() for t in columns.movable]
     if places <= MOST_PLACES:
+        everywhere = [np.flatnonzero(columns.reach[t]).tolist() for t in columns.movable]
         solve_part(search, columns.movable, everywhere, search.left, is_whole=True)
         return
-    start = loops.make_state(columns, instance.home)
-    ill = np.asarray((start.free < 0).any(axis=1), np.bool_)
-    home = columns.home[columns.movable]
-    tasks = columns.movable[(home == WAITING) | ill[np.maximum(home, 0)]]
-    share = start.free / np.maximum(instance.capacity, 1)
-    order = np.argsort(-share.min(axis=1), kind="stable")
-    most = max(MOST_PLACES // max(len(tasks), 1), 1)
-    options = [order[columns.reach[t, order]][:most].tolist() for t in tasks]
-    solve_part(search, tasks, options, search.left, is_whole=False)
+    greedy(search)
+    move_covers(search)
+    solve_near_covers(search)
+    improve_parts(search)
 
 
-def solve_part(search: Search, tasks: Codes, options: Sequence[Sequence[int]], work: float, *, is_whole: bool) -> bool:
-    """Look for a better placement in which only these tasks move, each to its options, its home or where it is.
-
-    is_whole: these are all that could move, so what is proven bounds the problem. Returns whether the best improved.
-    """
-    from ortools.sat.python import cp_model
-
-    if not len(tasks) or work < LEAST_WORK:
-        return False
-    state = search.state()
-    question = _Question(search, state, tasks, options)
-    search.meter.spent += question.size / BUILT_PER_UNIT
-    now = state.totals.copy()
-    exact = is_whole
-    for part, expression, held in question.parts():
-        # `held` is what the tasks asked about count of the total; the rest of it is constant
-        rest = int(state.totals[part]) - held
-        if expression is None:
-            continue
-        if now[part] == getattr(search.bound, PARTS[part]):
-            question.model.add(expression <= int(now[part]) - rest)
-            continue
-        solver = cp_model.CpSolver()
-        solver.parameters.num_workers = 1
-        solver.parameters.random_seed = search.seed % 2**31
-        solver.parameters.linearization_level = 2
-        solver.parameters.max_deterministic_time = max(min(work, search.left), LEAST_WORK)
-        if search.meter.budget.seconds is not None:
-            solver.parameters.max_time_in_seconds = max(search.left, LEAST_WORK)
-        question.model.minimize(expression)
-        status = solver.solve(question.model)
-        search.meter.spent += solver.response_proto.deterministic_time
-        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            break
-        found = question.read(solver)
-        reached = loops.make_state(search.columns, found)
-        search.offer(reached)
-        now = reached.totals
-        question.model.add(expression <= int(now[part]) - rest)
-        question.hint(found)
-        if exact:
-            least = rest + math.ceil(solver.best_objective_bound - 1e-6)
-            known = getattr(search.bound, PARTS[part])
-            search.bound = replace(search.bound, **{PARTS[part]: max(least, known)})
-        exact = exact and status == cp_model.OPTIMAL
-    return loops.is_better(search.totals, state.totals)
-
-
-class _Question:
-    """The model of some tasks among others that are held. Each rule has its own function."""
-
-    def __init__(self, search: Search, state: loops.State, tasks: Codes, options: Sequence[Sequence[int]]) -> None:
-        from ortools.sat.python import cp_model
-
-        self.columns, self.state, self.tasks = search.columns, state, tasks
-        self.model = cp_model.CpModel()
-        self.linear = cp_model.LinearExpr
-        self.places: list[dict[int, Any]] = []
-        self.by_node: dict[int, list[tuple[int, Any]]] = {}
-        home = self.columns.home
-        for t, nodes in zip(tasks.tolist(), options, strict=True):
-            kept = dict.fromkeys([*nodes, int(home[t]), int(state.at[t])])
-            row = {n: self.model.new_bool_var("") for n in kept}
-            self.places.append(row)
-            for n, var in row.items():
-                if n != WAITING:
-                    self.by_node.setdefault(n, []).append((t, var))
-        self.size = sum(map(len, self.places))
-        self.add_one_place_each()
-        self.add_groups()
-        self.excess, self.weights = self.add_rooms()
-        self.hint(state.at)
-
-    def add_one_place_each(self) -> None:
-        """A task is in one place; waiting is one for those that wait."""
-        for row in self.places:
-            self.model.add_exactly_one(row.values())
-
-    def add_rooms(self) -> tuple[list[Any], list[int]]:
-        """What a node lacks is at least what its tasks use beyond its room."""
-        excess, weights = [], []
-        asked = np.zeros(len(self.columns.home), np.bool_)
-        asked[self.tasks] = True
-        for n, entries in sorted(self.by_node.items()):
-            here = np.flatnonzero(asked & (self.state.at == n))
-            room = self.state.free[n] + self.columns.use[here].sum(axis=0)
-            for r in range(len(room)):
-                used = [int(self.columns.use[t, r]) for t, _ in entries]
-                most = sum(used) - int(room[r])
-                if most <= 0:
-                    continue
-                lack = self.model.new_int_var(max(-int(room[r]), 0), most, "")
-                load = self.linear.weighted_sum([var for _, var in entries], used)
-                self.model.add(load - lack <= int(room[r]))
-                excess.append(lack)
-                weights.append(int(self.columns.weight[n, r]))
-        return excess, weights
-
-    def add_groups(self) -> None:
-        """A task that arrives meets no other of its group."""
-        asked = set(self.tasks.tolist())
-        held: dict[tuple[int, int], list[bool]] = {}
-        for t in np.flatnonzero((self.columns.group >= 0) & (self.state.at != WAITING)).tolist():
-            if t not in asked:
-                n = int(self.state.at[t])
-                held.setdefault((int(self.columns.group[t]), n), []).append(n != self.columns.home[t])
-        for n, entries in self.by_node.items():
-            by_group: dict[int, list[tuple[int, Any]]] = {}
-            for t, var in entries:
-                if self.columns.group[t] >= 0:
-                    by_group.setdefault(int(self.columns.group[t]), []).append((t, var))
-            for g, members in by_group.items():
-                arrivals = [var for t, var in members if self.columns.home[t] != n]
-                stay = [var for t, var in members if self.columns.home[t] == n]
-                others = held.get((g, n), [])
-                if others:
-                    self.model.add(sum(arrivals) == 0)
-                if any(others):
-                    self.model.add(sum(stay) == 0)
-                for one in stay or [None]:
-                    self.model.add_at_most_one([*arrivals, one] if one is not None else arrivals)
-
-    def parts(self) -> list[tuple[int, Any, int]]:
-        """(part, its expression over these tasks, its present value); no expression where nothing here changes it."""
-        columns, at = self.columns, self.state.at
-        waits = [(t, row[WAITING]) for t, row in zip(self.tasks.tolist(), self.places, strict=True) if WAITING in row]
-        moved = [
-            (t, var)
-            for t, row in zip(self.tasks.tolist(), self.places, strict=True)
-            for n, var in row.items()
-            if n != columns.home[t] and columns.cost[t]
-        ]
-        lacks = {n: np.maximum(-self.state.free[n], 0) for n in self.by_node}
-        overload = sum(int((lack * columns.weight[n]).sum()) for n, lack in lacks.items())
-        unplaced = sum(int(columns.worth[t]) for t, _ in waits if at[t] == WAITING)
-        cost = sum(int(columns.cost[t]) for t in self.tasks.tolist() if at[t] != columns.home[t])
-        return [
-            (OVERLOAD, self.linear.weighted_sum(self.excess, self.weights) if self.excess else None, overload),
-            (UNPLACED, self._sum(waits, columns.worth) if waits else None, unplaced),
-            (COST, self._sum(moved, columns.cost) if moved else None, cost),
-        ]
-
-    def hint(self, at: Codes) -> None:
-        """Start the search from this placement."""
-        self.model.clear_hints()
-        for t, row in zip(self.tasks.tolist(), self.places, strict=True):
-            for n, var in row.items():
-                self.model.add_hint(var, bool(at[t] == n))
-
-    def read(self, solver: Any) -> Codes:
-        """(T,) the placement found."""
-        at = self.state.at.copy()
-        for t, row in zip(self.tasks.tolist(), self.places, strict=True):
-            at[t] = next(n for n, var in row.items() if solver.boolean_value(var))
-        return at
-
-    def _sum(self, entries: list[tuple[int, Any]], amounts: Ints) -> Any:
-        return self.linear.weighted_sum([var for _, var in entries], [int(amounts[t]) for t, _ in entries])
+def solve_near_covers(search: Search) -> None:
+    """Answers that cost hardly more than the covers' bound, for a share of the budget."""
+    nearly = search.totals[loops.OVERLOAD] <= NEARLY * OVERLOAD_UNIT
+    if search.covers and nearly and not search.is_closed:
+        solve_narrow(search, int(NARROW_SLACK * search.bound.cost), NARROW_SHARE * search.left)

@@ -41,6 +41,7 @@ from scheduler.core.errors import StowageInputError
 
 Floats = NDArray[np.float64]
 NOWHERE = -1
+UNLIMITED = 1e12  # freeness where nothing counts, in sums
 TARGETS_ASKED = 64  # by a task, from the freest; those of draining nodes ask all
 
 
@@ -92,6 +93,11 @@ class Usage:
     def room(self) -> Ints:
         """(N, R) what is free of real and virtual usage, negative where there is too much. Draining is not counted."""
         return self.capacity - self.load - self.queued - self.headroom
+
+    def part(self, rows: NDArray[np.intp]) -> Usage:
+        """Of these nodes alone."""
+        columns = (self.capacity[rows], self.load[rows], self.typical, self.queued[rows], self.headroom[rows])
+        return Usage(*columns, self.draining[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,7 +222,7 @@ def nodes_to_drain(usage: Usage, tasks: Ints, limits: Limits, least: int = 1) ->
     """
     if limits.drain_above is None:
         return np.zeros(0, np.int32)
-    free, stays = freeness(usage), ~usage.draining
+    free, stays = np.minimum(freeness(usage), UNLIMITED), ~usage.draining
     held = _size_in_typical(usage, usage.load)
     total, count = float(free[stays].sum() - held[~stays].sum()), int(stays.sum())
     found = []
@@ -234,7 +240,7 @@ def nodes_to_fill(usage: Usage, tasks: Ints, limits: Limits) -> Codes:
 
     The mean of the nodes that stay reaches `fill_below` with them, or all are back. tasks: as in `nodes_to_drain`.
     """
-    free = _in_typical(usage, usage.room())
+    free = np.minimum(_in_typical(usage, usage.room()), UNLIMITED)
     total, count = float(free[~usage.draining].sum()), int((~usage.draining).sum())
     found = []
     candidates = np.flatnonzero(usage.draining)

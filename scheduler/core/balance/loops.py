@@ -1,4 +1,4 @@
-"""The compiled part: a placement with its sums, and the walks over single moves that the methods are made of."""
+"""The compiled part: a placement with its sums, and single moves, that the methods are made of."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _fill(columns: Columns, state: State, at: Codes) -> None:
 
 
 @compiled
-def _relief(columns: Columns, state: State, t: Any, n: Any) -> int:
+def relief(columns: Columns, state: State, t: Any, n: Any) -> int:
     """Overload that ends when the task leaves the node."""
     ended = 0
     for r in range(columns.use.shape[1]):
@@ -123,7 +123,7 @@ def _relief(columns: Columns, state: State, t: Any, n: Any) -> int:
 
 
 @compiled
-def _harm(columns: Columns, state: State, t: Any, n: Any) -> int:
+def harm(columns: Columns, state: State, t: Any, n: Any) -> int:
     """Overload that begins when the task comes to the node."""
     begun = 0
     for r in range(columns.use.shape[1]):
@@ -136,7 +136,7 @@ def _harm(columns: Columns, state: State, t: Any, n: Any) -> int:
 
 @compiled
 def _add(columns: Columns, state: State, t: Any, n: Any) -> None:
-    state.totals[OVERLOAD] += _harm(columns, state, t, n)
+    state.totals[OVERLOAD] += harm(columns, state, t, n)
     for r in range(columns.use.shape[1]):
         state.free[n, r] -= columns.use[t, r]
     g = columns.group[t]
@@ -150,7 +150,7 @@ def _add(columns: Columns, state: State, t: Any, n: Any) -> None:
 @compiled
 def _take(columns: Columns, state: State, t: Any) -> None:
     n = state.at[t]
-    state.totals[OVERLOAD] -= _relief(columns, state, t, n)
+    state.totals[OVERLOAD] -= relief(columns, state, t, n)
     for r in range(columns.use.shape[1]):
         state.free[n, r] += columns.use[t, r]
     g = columns.group[t]
@@ -192,9 +192,9 @@ def worth_of(columns: Columns, state: State, t: Any, n: Any, rate: Floats) -> fl
     home = columns.home[t]
     over = 0
     if old != WAITING:
-        over -= _relief(columns, state, t, old)
+        over -= relief(columns, state, t, old)
     if n != WAITING:
-        over += _harm(columns, state, t, n)
+        over += harm(columns, state, t, n)
     unplaced = ((n == WAITING) * 1 - (old == WAITING) * 1) * columns.worth[t]
     cost = ((n != home) * 1 - (old != home) * 1) * columns.cost[t]
     return rate[OVERLOAD] * over + rate[UNPLACED] * unplaced + rate[COST] * cost
@@ -219,203 +219,6 @@ def is_overloaded(state: State, n: Any) -> bool:
 
 
 @compiled
-def anneal(
-    columns: Columns,
-    state: State,
-    best: Codes,
-    best_totals: Ints,
-    rate: Floats,
-    hot: float,
-    cold: float,
-    steps: int,
-    dice: Dice,
-) -> None:
-    """Simulated annealing: moves and swaps of two tasks, from temperature `hot` to `cold` (geometric) over `steps`.
-
-    Half of the tasks that are tried are drawn by node, so that nodes with few and large tasks are not passed over; a
-    task that was moved is sent home in one of three trials. best, best_totals: kept up to date.
-    """
-    movable = columns.movable
-    nodes = len(columns.capacity)
-    ratio = (cold / hot) ** (1.0 / max(steps, 1))
-    heat = hot
-    for _ in range(steps):
-        heat *= ratio
-        t = movable[draw(dice, len(movable))]
-        old = state.at[t]
-        if chance(dice) < 0.5 and old != WAITING and old == columns.home[t] and not is_overloaded(state, old):
-            continue  # leaving a node that is well is rarely of use
-        is_swap = False
-        if old != columns.home[t] and chance(dice) < 0.33:
-            n = columns.home[t]
-        else:
-            n = draw(dice, nodes)
-            is_swap = chance(dice) < 0.3
-        if n == old or not may_go(columns, state, t, n):
-            continue
-        change = worth_of(columns, state, t, n, rate)
-        if not is_swap or n == WAITING or old == WAITING:
-            if change <= 0 or chance(dice) < np.exp(-change / heat):
-                put(columns, state, t, n)
-        else:
-            put(columns, state, t, n)
-            u = movable[draw(dice, len(movable))]
-            for _ in range(8):
-                if state.at[u] == n and u != t:
-                    break
-                u = movable[draw(dice, len(movable))]
-            if state.at[u] == n and u != t and may_go(columns, state, u, old):
-                second = change + worth_of(columns, state, u, old, rate)
-                if second <= change and (second <= 0 or chance(dice) < np.exp(-second / heat)):
-                    put(columns, state, u, old)
-                    change = -1.0
-            if change > 0 and chance(dice) >= np.exp(-change / heat):
-                put(columns, state, t, old)
-        if is_better(state.totals, best_totals):
-            best_totals[:] = state.totals
-            best[:] = state.at
-
-
-@compiled
-def tabu(
-    columns: Columns,
-    state: State,
-    best: Codes,
-    best_totals: Ints,
-    rate: Floats,
-    until: Ints,
-    clock: int,
-    steps: int,
-    dice: Dice,
-) -> tuple[int, int]:
-    """Tabu search: the best of the moves looked at, if better or not, then that task is held for some iterations.
-
-    Looked at: every task of an overloaded node (drawn; any node where none is) and every place for it, and all tasks
-    that were moved, home. until: (T,) iteration up to which a task is held. A held task moves where that gives the best
-    sum so far. Returns the iteration reached and the trials counted.
-    """
-    movable = columns.movable
-    nodes = len(columns.capacity)
-    sick = np.empty(nodes, np.int32)
-    least = np.inf
-    value = 0.0
-    trials = 0
-    while trials < steps:
-        clock += 1
-        ill = 0
-        for n in range(nodes):
-            if is_overloaded(state, n):
-                sick[ill] = n
-                ill += 1
-        source = sick[draw(dice, ill)] if ill else draw(dice, nodes)
-        pick, target, gain = -1, -1, np.inf
-        trials += nodes
-        for t in movable:
-            old = state.at[t]
-            if old == source or old == WAITING:  # noqa: SIM109 (a tuple of two types is none to numba)
-                for n in range(nodes):
-                    trials += 1
-                    if n != old and may_go(columns, state, t, n):
-                        change = worth_of(columns, state, t, n, rate)
-                        is_free = until[t] <= clock or value + change < least - 1e-9
-                        if is_free and change < gain:
-                            pick, target, gain = t, n, change
-            elif old != columns.home[t]:
-                trials += 1
-                home = columns.home[t]
-                if may_go(columns, state, t, home):
-                    change = worth_of(columns, state, t, home, rate)
-                    if (until[t] <= clock or value + change < least - 1e-9) and change < gain:
-                        pick, target, gain = t, home, change
-        if pick < 0:
-            continue
-        put(columns, state, pick, target)
-        value += gain
-        least = min(least, value)
-        until[pick] = clock + 5 + draw(dice, 15)
-        if is_better(state.totals, best_totals):
-            best_totals[:] = state.totals
-            best[:] = state.at
-    return clock, trials
-
-
-@compiled
-def repair(columns: Columns, state: State, rate: Floats, order: Codes) -> int:
-    """Greedy, in place: while some move lowers the weighted sum per unit of cost, the best of a node is made.
-
-    order: the nodes as they are gone through. Last, tasks that were moved go home where that adds no overload, and
-    those that wait are placed where that adds none. Returns the trials.
-    """
-    trials = 0
-    for source in order:
-        while is_overloaded(state, source):
-            pick, target, most = -1, -1, 0.0
-            for t in columns.movable:
-                if state.at[t] != source:
-                    continue
-                ended = _relief(columns, state, t, source)
-                trials += 1
-                if ended == 0:
-                    continue
-                for n in range(len(order)):
-                    trials += 1
-                    if n == source or not may_go(columns, state, t, n):
-                        continue
-                    gain = float(ended - _harm(columns, state, t, n))
-                    if gain <= 0:
-                        continue
-                    paid = 0.0 if n == columns.home[t] else float(columns.cost[t])
-                    # the tighter the fit the better, among equals
-                    value = gain / (1.0 + paid) * (1.0 - 1e-6 * room_left(columns, state, t, n))
-                    if value > most:
-                        pick, target, most = t, n, value
-            if pick < 0:
-                break
-            put(columns, state, pick, target)
-    for t in columns.movable:
-        home = columns.home[t]
-        if state.at[t] != home and home != WAITING and may_go(columns, state, t, home):
-            trials += 1
-            if worth_of(columns, state, t, home, rate) <= 0:
-                put(columns, state, t, home)
-    return trials + place_waiting(columns, state)
-
-
-@compiled
-def room_left(columns: Columns, state: State, t: Any, n: Any) -> float:
-    """The smallest free share of the node if the task came to it."""
-    left = 1e300
-    for r in range(columns.use.shape[1]):
-        left = min(left, (state.free[n, r] - columns.use[t, r]) / max(columns.capacity[n, r], 1))
-    return left
-
-
-@compiled
-def tightest(columns: Columns, state: State, t: Any) -> int:
-    """The node that takes the task without overload and has least left then; -1 for none."""
-    pick, least = -1, np.inf
-    for n in range(len(columns.capacity)):
-        if n != state.at[t] and n != columns.home[t] and may_go(columns, state, t, n):
-            left = room_left(columns, state, t, n)
-            if left < least and _harm(columns, state, t, n) == 0:
-                pick, least = n, left
-    return pick
-
-
-@compiled
-def place_waiting(columns: Columns, state: State) -> int:
-    """Place those that wait, more priority first, on the tightest node that stays without more overload."""
-    trials = 0
-    waiting = columns.movable[state.at[columns.movable] == WAITING]
-    for t in waiting[np.argsort(-columns.worth[waiting], kind="mergesort")]:
-        pick = tightest(columns, state, t)
-        trials += len(columns.capacity)
-        if pick >= 0:
-            put(columns, state, t, pick)
-    return trials
-
-
-@compiled
 def stranded_on(columns: Columns, state: State, n: Any) -> int:
     """Millionths of a node: the largest free share less the smallest."""
     most, least = 0, STRANDED_UNIT
@@ -424,64 +227,3 @@ def stranded_on(columns: Columns, state: State, n: Any) -> int:
         most = max(most, share)
         least = min(least, share)
     return max(most - least, 0)
-
-
-@compiled
-def polish(columns: Columns, state: State, rounds: int) -> None:
-    """Lower stranded room, the last part, by sending moved tasks to other nodes at no harm to the first three."""
-    for _ in range(rounds):
-        found = False
-        for t in columns.movable:
-            old = state.at[t]
-            if old == WAITING or old == columns.home[t]:
-                continue
-            relief = _relief(columns, state, t, old)
-            for n in range(len(columns.capacity)):
-                if n == old or n == columns.home[t] or not may_go(columns, state, t, n):
-                    continue
-                if _harm(columns, state, t, n) > relief:
-                    continue
-                now = stranded_on(columns, state, old) + stranded_on(columns, state, n)
-                put(columns, state, t, n)
-                if stranded_on(columns, state, old) + stranded_on(columns, state, n) < now:
-                    found = True
-                    break
-                put(columns, state, t, old)
-        if not found:
-            return
-
-
-@compiled
-def breed(
-    columns: Columns, first: Codes, second: Codes, child: State, rate: Floats, order: Codes, mutations: int, dice: Dice
-) -> int:
-    """Make `child`, the home placement, a mix of two parents: tasks come by node of origin from one or the other.
-
-    Some are then sent anywhere, and the result is repaired in the order of these nodes. Returns the trials.
-    """
-    nodes = len(columns.capacity)
-    from_first = np.zeros(nodes + 1, np.bool_)
-    for n in range(nodes + 1):
-        from_first[n] = chance(dice) < 0.5
-    for t in columns.movable:
-        n = first[t] if from_first[columns.home[t]] else second[t]
-        if n != child.at[t] and may_go(columns, child, t, n):
-            put(columns, child, t, n)
-    for _ in range(mutations):
-        t = columns.movable[draw(dice, len(columns.movable))]
-        n = columns.home[t] if chance(dice) < 0.5 else draw(dice, nodes)
-        if n != child.at[t] and may_go(columns, child, t, n):
-            put(columns, child, t, n)
-    return len(columns.movable) + repair(columns, child, rate, order)
-
-
-@compiled
-def send_away(columns: Columns, state: State, tasks: Codes) -> int:
-    """Each of these tasks leaves its home for the tightest node that takes it without overload. Returns the trials."""
-    trials = 0
-    for t in tasks:
-        pick = tightest(columns, state, t)
-        trials += len(columns.capacity)
-        if pick >= 0:
-            put(columns, state, t, pick)
-    return trials

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.core.balance import loops
+from scheduler.core.balance import loops, repairs, walks
 from scheduler.core.balance.search import TRIALS_PER_UNIT, Search
 from scheduler.core.columns import Codes, Ints
 
@@ -23,7 +23,7 @@ def greedy(search: Search) -> None:
     state = search.state()
     excess = (np.maximum(-state.free, 0) * search.columns.weight).sum(axis=1)
     order = np.argsort(-excess, kind="stable").astype(np.int32)
-    search.meter.count(int(loops.repair(search.columns, state, search.rate(), order)))
+    search.meter.count(int(repairs.repair(search.columns, state, search.rate(), order)))
     search.offer(state)
 
 
@@ -49,7 +49,7 @@ def cool(search: Search, work: float, hot: float, seed: int) -> None:
         now = min(SLICE, steps - done)
         heat = hot * (COLD / hot) ** (done / steps)
         end = hot * (COLD / hot) ** ((done + now) / steps)
-        loops.anneal(search.columns, state, best, totals, rate, heat, end, now, dice)
+        walks.anneal(search.columns, state, best, totals, rate, heat, end, now, dice)
         search.meter.count(now)
         done += now
         _keep(search, best, totals)
@@ -66,7 +66,7 @@ def tabu(search: Search) -> None:
     until = np.zeros(len(best), np.int64)
     clock, dice = 0, loops.make_dice(search.seed)
     while search.left > 0 and not search.is_closed:
-        clock, trials = loops.tabu(search.columns, state, best, totals, rate, until, clock, SLICE, dice)
+        clock, trials = walks.tabu(search.columns, state, best, totals, rate, until, clock, SLICE, dice)
         search.meter.count(int(trials))
         _keep(search, best, totals)
 
@@ -115,7 +115,7 @@ def _evolve(search: Search, seeds: list[Codes]) -> None:
             changes = int(rng.integers(MUTATIONS + 1))
         child = loops.copy_state(home)
         order = rng.permutation(len(columns.capacity)).astype(np.int32)
-        trials = loops.breed(columns, parents[0], parents[1], child, rate, order, changes, dice)
+        trials = repairs.breed(columns, parents[0], parents[1], child, rate, order, changes, dice)
         search.meter.count(int(trials))
         search.offer(child)
         one = (_key(child.totals), child.at)

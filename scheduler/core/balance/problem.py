@@ -33,6 +33,43 @@ MOST = 2**40  # of a resource in all, so that no sum of weighted amounts leaves 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Domain:
+    """What some nodes have in common, such as a kind of NIC or a rack, and the teams of tasks that share one of it.
+
+    A team is what must not straddle values: the replicas of one pipeline stage that exchange gradients share a kind of
+    NIC, while other stages may be elsewhere (Holmes, arXiv 2312.03549: data-parallel groups never straddle NIC types,
+    only pipeline cuts may). Who is moved or placed comes to the value in which most of the team runs, the first by name
+    of equals; a team of which nobody runs on a node with a value chooses one. Who runs elsewhere may stay there.
+
+    values: names, sorted. node: (N,) the node's value, -1 for none: no member of a team comes there. team: (T,) members
+    of one number are a team, -1 for none. is_hard: a rule; else a preference, kept where it costs no overload and no
+    place.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    node: Codes
+    team: Codes
+    is_hard: bool = True
+
+    def check(self, nodes: int, tasks: int) -> None:
+        """Raise StowageInputError for columns that are not those of so many nodes and tasks."""
+        check_codes(f"{self.name} of nodes", self.node, nodes, len(self.values), lowest=-1)
+        check_codes(f"{self.name} teams", self.team, tasks, max(tasks, 1), lowest=-1)
+        if list(self.values) != sorted(set(self.values)):
+            raise StowageInputError(f"values of {self.name} are not sorted and distinct: {', '.join(self.values)}")
+
+    def value_of_teams(self, home: Codes) -> Codes:
+        """(G,) the value each team runs in, -1 where nobody of it runs on a node with one. home: (T,)."""
+        runs = (home != WAITING) & (self.team >= 0)
+        value = np.full(len(home), -1, np.int32)
+        value[runs] = self.node[home[runs]]
+        count = np.zeros((int(self.team.max(initial=-1)) + 1, len(self.values) + 1), np.int64)
+        np.add.at(count, (self.team[value >= 0], value[value >= 0]), 1)
+        return np.where(count.any(axis=1), count.argmax(axis=1), -1).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Instance:
     """What runs where. Rows are sorted by name, and row order breaks ties.
 
@@ -41,7 +78,7 @@ class Instance:
     node it runs on, WAITING for none. cost: (T,) of moving it once, at least 0, 0 for those that wait. priority: (T,)
     at least 0; a task without a place counts priority + 1. pinned: (T,) never moved. allowed: (S, N), a task may move
     to node n where `allowed[mask[t], n]`. group: (T,) tasks of a group that ask for different nodes, -1 for none: one
-    that is moved meets no other of its group. Raises StowageInputError.
+    that is moved meets no other of its group. domains: what teams of tasks share. Raises StowageInputError.
     """
 
     nodes: NDArray[np.str_]
@@ -57,6 +94,7 @@ class Instance:
     mask: Codes
     allowed: Mask
     group: Codes
+    domains: tuple[Domain, ...] = ()
 
     def __post_init__(self) -> None:
         check_names("node", self.nodes)
@@ -72,6 +110,8 @@ class Instance:
         check_column("allowed", self.allowed, (len(self.allowed), n), np.bool_)
         check_codes("mask", self.mask, t, len(self.allowed), lowest=0)
         check_codes("group", self.group, t, max(t, 1), lowest=-1)
+        for domain in self.domains:
+            domain.check(n, t)
         for what, amounts in (("use", self.use), ("capacity", self.capacity), ("cost", self.cost)):
             total = max(np.atleast_1d(amounts.sum(axis=0, dtype=object)).tolist(), default=0)
             if total > MOST:
@@ -80,10 +120,18 @@ class Instance:
             raise StowageInputError(f"task {self.tasks[row]} waits and costs {self.cost[row]} to move; it costs 0")
 
     def can_arrive(self) -> Mask:
-        """(T, N) whether the task may be moved there, whatever else is there; its own node is not counted."""
+        """(T, N) whether the task may be moved there, whatever else is there; its own node is not counted.
+
+        Of a team that has yet to choose a value every node with one counts, see `domains`.
+        """
         answer = self.allowed[self.mask] & ~self.pinned[:, None]
         for r in range(len(self.resources)):
             answer &= self.request[:, r, None] <= self.capacity[None, :, r]
+        for domain in self.domains:
+            if domain.is_hard:
+                value = np.append(domain.value_of_teams(self.home), np.int32(-1))[domain.team]
+                is_value = (domain.node == value[:, None]) | (value == -1)[:, None]
+                answer &= (domain.team < 0)[:, None] | (is_value & (domain.node >= 0))
         runs = np.flatnonzero(self.home != WAITING)
         answer[runs, self.home[runs]] = False
         return answer

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from scheduler.core.balance import loops
+from scheduler.core.balance.bounds import Cover, Floor
 from scheduler.core.balance.problem import OVERLOAD_UNIT, Bound, Budget, Instance
 from scheduler.core.columns import Codes, Ints
 
 TRIALS_PER_UNIT = 8_000_000  # trials of the compiled walks in one second of one core (2.5 GHz)
+BUILT_PER_UNIT = 15_000  # places that a model is built of, given to CP-SAT and presolved, in one second
+LEAST_WORK = 0.02  # of a CP-SAT question: with less none is asked
 
 
 @dataclass(slots=True)
@@ -45,8 +49,9 @@ class Meter:
 class Search:
     """One search. best: (T,) the best placement left so far, by overload, unplaced, cost; totals: (3,) of it.
 
-    until: units of work left at which a method ends (for methods that share a budget). answered: whether the method
-    claims the answer for its own. reasons: as in Result.
+    covers: of the overloaded nodes, where some placement may be stable. reserve: units of work left at which a method
+    ends (for methods that share a budget). answered: whether the method claims the answer for its own. reasons: as in
+    Result.
     """
 
     instance: Instance
@@ -56,6 +61,7 @@ class Search:
     best: Codes
     totals: Ints
     bound: Bound
+    covers: tuple[Cover, ...] = ()
     reserve: float = 0.0
     answered: bool = True
     reasons: list[str] = field(default_factory=list)
@@ -81,6 +87,19 @@ class Search:
         """The best placement, to go on from."""
         return loops.make_state(self.columns, self.best)
 
+    def solver(self, work: float) -> Any:
+        """A CP-SAT solver that repeats itself, for this much work and no longer than the clock allows."""
+        from ortools.sat.python import cp_model
+
+        solver = cp_model.CpSolver()
+        solver.parameters.num_workers = 1
+        solver.parameters.random_seed = self.seed % 2**31
+        solver.parameters.linearization_level = 2
+        solver.parameters.max_deterministic_time = max(work, LEAST_WORK)
+        if self.meter.budget.seconds is not None:
+            solver.parameters.max_time_in_seconds = max(self.left, LEAST_WORK)
+        return solver
+
     def rate(self) -> loops.Floats:
         """(3,) what a unit of overload, of unplaced priority and of cost weigh in a single sum; a typical move is 1.
 
@@ -98,8 +117,8 @@ class Search:
         return np.array([3 * max(dear, 1.0) / OVERLOAD_UNIT, 1 + float(cost.max()) / usual, 1 / usual])
 
 
-def begin(instance: Instance, budget: Budget, seed: int, bound: Bound) -> Search:
+def begin(instance: Instance, budget: Budget, seed: int, floor: Floor) -> Search:
     """A search whose best is the present placement."""
     columns = loops.make_columns(instance)
     now = loops.make_state(columns, instance.home)
-    return Search(instance, columns, Meter(budget), seed, now.at, now.totals, bound)
+    return Search(instance, columns, Meter(budget), seed, now.at, now.totals, floor.bound, floor.covers)

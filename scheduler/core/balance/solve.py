@@ -6,19 +6,22 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from scheduler.core.balance import loops
+from scheduler.core.balance import repairs
 from scheduler.core.balance.bounds import Floor, find_floor
 from scheduler.core.balance.cover import cover_search
+from scheduler.core.balance.domains import search_in_domains
 from scheduler.core.balance.exact import cp_sat, full_scan
 from scheduler.core.balance.metaheuristics import anneal, genetic, greedy, seeded_genetic, tabu
+from scheduler.core.balance.methods import DEFAULT as DEFAULT
+from scheduler.core.balance.methods import METHODS as METHODS
 from scheduler.core.balance.problem import Budget, Instance, Result, Verdict
 from scheduler.core.balance.search import Search, begin
 from scheduler.core.balance.validator import measure
 from scheduler.core.errors import StowageInputError
 
-DEFAULT = "cover"
 POLISH_ROUNDS = 3
 SEARCHES: Mapping[str, Callable[[Search], None]] = {
+    DEFAULT: cover_search,
     "greedy": greedy,
     "tabu": tabu,
     "annealing": anneal,
@@ -27,7 +30,7 @@ SEARCHES: Mapping[str, Callable[[Search], None]] = {
     "full-scan": full_scan,
     "cp-sat": cp_sat,
 }
-METHODS = (DEFAULT, *SEARCHES)
+PROVING = ("full-scan", "cp-sat")
 
 
 def balance(
@@ -40,18 +43,26 @@ def balance(
     """
     if method not in METHODS:
         raise StowageInputError(f"no method is called {method!r}; there are {', '.join(METHODS)}")
-    floor = floor or find_floor(instance, seed)
-    search = begin(instance, budget or Budget(1.0), seed, floor.bound)
+    floor, budget = floor or find_floor(instance, seed), budget or Budget(1.0)
+    if not instance.domains:
+        return _search(instance, method, budget, seed, floor)
+
+    def run(part: Instance, share: Budget) -> Result:
+        return _search(part, method, share, seed, find_floor(part, seed))
+
+    return search_in_domains(instance, budget, floor.bound, run, tries_all=method in PROVING)
+
+
+def _search(instance: Instance, method: str, budget: Budget, seed: int, floor: Floor) -> Result:
+    """The answer where no team has a choice left."""
+    search = begin(instance, budget, seed, floor)
     search.reasons += floor.reasons
     before = measure(instance, instance.home)
     if not search.is_closed:
-        if method == DEFAULT:
-            cover_search(search, floor.covers)
-        else:
-            SEARCHES[method](search)
+        SEARCHES[method](search)
     state = search.state()
     if method != "full-scan":
-        loops.polish(search.columns, state, POLISH_ROUNDS)
+        repairs.polish(search.columns, state, POLISH_ROUNDS)
     objective = measure(instance, state.at)
     verdict: Verdict = "optimal" if search.is_closed else "feasible" if search.answered else "undecided"
     if not len(instance.tasks):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scheduler.core.balance.problem import OVERLOAD_UNIT, STRANDED_UNIT, WAITING, Instance, Objective
+from collections import Counter
+
+from scheduler.core.balance.problem import OVERLOAD_UNIT, STRANDED_UNIT, WAITING, Domain, Instance, Objective
 from scheduler.core.columns import Codes
 
 
@@ -61,4 +63,29 @@ def broken_rules(instance: Instance, at: Codes) -> list[str]:
         if moved and len(members) > 1:
             names = ", ".join(str(instance.tasks[t]) for t in members)
             broken.append(f"{names} ask for different nodes and meet on {instance.nodes[n]}")
+    for domain in instance.domains:
+        if domain.is_hard and not broken:
+            broken += _straddling(instance, domain, at)
+    return broken
+
+
+def _straddling(instance: Instance, domain: Domain, at: Codes) -> list[str]:
+    """Who came to another value than that of its team."""
+    broken = []
+    teams: dict[int, list[int]] = {}
+    for t, team in enumerate(domain.team.tolist()):
+        if team >= 0:
+            teams.setdefault(team, []).append(t)
+    for _, members in sorted(teams.items()):
+        homes = [int(domain.node[instance.home[t]]) for t in members if instance.home[t] != WAITING]
+        came = [t for t in members if at[t] not in (WAITING, instance.home[t])]
+        running = Counter(value for value in homes if value >= 0)
+        values = {t: int(domain.node[at[t]]) for t in came}
+        shared = (
+            min(running, key=lambda value: (-running[value], value)) if running else values[came[0]] if came else -1
+        )
+        for t in came:
+            where = domain.values[values[t]] if values[t] >= 0 else "none"
+            if values[t] != shared or values[t] < 0:
+                broken.append(f"task {instance.tasks[t]} came to {domain.name} {where}, its team shares another")
     return broken

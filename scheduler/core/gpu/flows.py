@@ -12,18 +12,25 @@ Loads are in flows per capacity: 1.0 is one flow on one link of capacity 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.core.errors import StowageInputError
 from scheduler.core.gpu.colouring import balanced_colouring
+from scheduler.core.taxonomy import Declared, Taxonomy
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 MOST_MOVES = 10_000
+DECLARED: Final[Mapping[str, Declared]] = {
+    "balanced": Declared("A spine for every flow so that no link carries more than it must.", Taxonomy(method="exact")),
+    "greedy": Declared("Every flow in turn where the load stays least.", Taxonomy(method="greedy")),
+    "ecmp": Declared("Each switch hashes each queue pair onto a path.", Taxonomy("cluster", "decentralised", "greedy")),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ a harder test.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,8 +24,19 @@ from scheduler.core.compiled import compiled
 from scheduler.core.gpu import fragmentation_scores as scores
 from scheduler.core.gpu.fragmentation import GPU_MILLI, NO_DEVICE, Nodes, Scratch, Types, scratch_for, take_idle
 from scheduler.core.gpu.fragmentation_mix import Mix, fade, observe, refresh
+from scheduler.core.taxonomy import Declared, Taxonomy
 
-POLICIES: Final = ("stowage", "fgd", "best-fit", "dot-product", "gpu-packing", "gpu-clustering", "random")
+_GREEDY: Final = Taxonomy(method="greedy")
+DECLARED: Final[Mapping[str, Declared]] = {
+    "stowage": Declared("FGD, and GPU that can still be used beside its CPU, and scarce models saved.", _GREEDY),
+    "fgd": Declared("Fragmentation gradient descent (Weng et al., ATC 2023): what strands least.", _GREEDY),
+    "best-fit": Declared("The node left with the least free.", _GREEDY),
+    "dot-product": Declared("Tetris alignment: demand and free shares point the same way.", _GREEDY),
+    "gpu-packing": Declared("Shared GPUs before idle GPUs of a used node before an idle node.", _GREEDY),
+    "gpu-clustering": Declared("Nodes with pods of the same kind only, then among others, then idle ones.", _GREEDY),
+    "random": Declared("Any node and device that fits, seeded.", _GREEDY),
+}
+POLICIES: Final = tuple(DECLARED)
 STOWAGE, FGD, BEST_FIT, DOT_PRODUCT, PACKING, CLUSTERING, RANDOM = range(len(POLICIES))
 PATHS: Final = ("exact", "random-ties", "scores10", "scores10-nearest")
 EXACT, RANDOM_TIES, SCORES10, SCORES10_NEAREST = range(len(PATHS))

@@ -17,15 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.core.errors import StowageInputError
+from scheduler.core.taxonomy import Declared, Taxonomy
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 NOBODY = -1
+DECLARED: Final[Mapping[str, Declared]] = {
+    "cheapest-domain": Declared("The whole gang where risk and charges are least, proved.", Taxonomy(method="exact")),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

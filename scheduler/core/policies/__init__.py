@@ -20,10 +20,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
+from scheduler.core.balance.methods import METHODS
 from scheduler.core.errors import StowageInputError
 from scheduler.core.policies.parameters import Parameter
+from scheduler.core.taxonomy import UNDECLARED, Taxonomy
 
 SCORE_SIGNATURE: Final = "float64(int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64)"
 """`score(demand, demand_nonzero, allocatable, requested, requested_nonzero, node, draw)`.
@@ -38,25 +40,8 @@ Called only where the pod fits. Higher is better.
 
 ENTRY_POINT_GROUP: Final = "stowage.policies"
 
-Level = Literal["OS-level", "cluster", "big-data"]
-Control = Literal["central", "decentralised"]
-Method = Literal["exact", "metaheuristic", "greedy"]
 Order = Literal["priority", "dominant-share", "bid"]
 Planner = Literal["packing", "auction", "rebalance", "agents", "freeness"]
-
-
-@dataclass(frozen=True, slots=True)
-class Taxonomy:
-    """Where a policy stands among schedulers: what it schedules for, who decides, and how the search is done."""
-
-    level: Level = "cluster"
-    control: Control = "central"
-    method: Method = "greedy"
-
-    def __post_init__(self) -> None:
-        for value, allowed in ((self.level, Level), (self.control, Control), (self.method, Method)):
-            if value not in get_args(allowed):
-                raise StowageInputError(f"taxonomy {value!r} is none of {', '.join(get_args(allowed))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +66,7 @@ class Policy:
     method: str = ""
     parameters: tuple[Parameter, ...] = ()
     order: Order = "priority"
-    taxonomy: Taxonomy = Taxonomy()
+    taxonomy: Taxonomy = UNDECLARED
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*(:[a-z0-9]+(-[a-z0-9]+)*)?", self.name):
@@ -117,10 +102,8 @@ _BUILT_IN: Final = {
     "random": "random",
     "worst-fit": "worst_fit",
 }
-# The central methods of `scheduler.core.balance.solve`, but for the full scan, which is for tiny cases.
-_FAMILIES: Final = {
-    "rebalance": ("annealing", "cover", "cp-sat", "genetic", "greedy", "seeded-genetic", "tabu"),
-}
+# The central balancing methods, but for the full scan, which is for tiny cases.
+_FAMILIES: Final = {"rebalance": tuple(sorted(set(METHODS) - {"full-scan"}))}
 
 
 def policy_names() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from scheduler.core.policies import Policy
 from scheduler.core.policies.best_fit import score
+from scheduler.core.taxonomy import Taxonomy
 
 POLICY = Policy(
     "auction",
@@ -21,4 +22,5 @@ POLICY = Policy(
     score,
     planner="auction",
     order="bid",
+    taxonomy=Taxonomy(method="exact"),
 )

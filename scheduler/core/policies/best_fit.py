@@ -10,6 +10,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
+from scheduler.core.taxonomy import Taxonomy
 
 
 @score_function
@@ -31,4 +32,9 @@ def score(
     return -left
 
 
-POLICY = Policy("best-fit", "The node left with the least free share, summed over its resources.", score)
+POLICY = Policy(
+    "best-fit",
+    "The node left with the least free share, summed over its resources.",
+    score,
+    taxonomy=Taxonomy(method="greedy"),
+)

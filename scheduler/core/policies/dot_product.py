@@ -11,6 +11,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
+from scheduler.core.taxonomy import Taxonomy
 
 
 @score_function
@@ -33,4 +34,9 @@ def score(
     return alignment / float64(demand.size)
 
 
-POLICY = Policy("dot-product", "Tetris alignment: demand and free shares point the same way.", score)
+POLICY = Policy(
+    "dot-product",
+    "Tetris alignment: demand and free shares point the same way.",
+    score,
+    taxonomy=Taxonomy(method="greedy"),
+)

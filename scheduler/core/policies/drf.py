@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from scheduler.core.policies import Policy
 from scheduler.core.policies.kube_default import score
+from scheduler.core.taxonomy import Taxonomy
 
 POLICY = Policy(
     "drf",
     "Dominant resource fairness: the tenant that holds least is served first; nodes by kube-default.",
     score,
     order="dominant-share",
+    taxonomy=Taxonomy(level="big-data", method="greedy"),
 )

@@ -6,6 +6,7 @@ from numpy import int64
 from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
+from scheduler.core.taxonomy import Taxonomy
 
 
 @score_function
@@ -22,4 +23,4 @@ def score(
     return 0.0
 
 
-POLICY = Policy("first-fit", "The first node by name.", score)
+POLICY = Policy("first-fit", "The first node by name.", score, taxonomy=Taxonomy(method="greedy"))

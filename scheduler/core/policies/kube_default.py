@@ -27,6 +27,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
+from scheduler.core.taxonomy import Taxonomy
 
 # Below this, a correctly rounded float division gives floor(100 * free / capacity): 100 * free < 2**53 is exact, and a
 # quotient just below an integer is at least 1/capacity below it, more than a rounding near 100 can bridge. The float
@@ -80,4 +81,9 @@ def score(
     return float64(least + 50 + ((50 + after - before) >> 1))
 
 
-POLICY = Policy("kube-default", "kube-scheduler's default in v1.36.2: LeastAllocated plus BalancedAllocation.", score)
+POLICY = Policy(
+    "kube-default",
+    "kube-scheduler's default in v1.36.2: LeastAllocated plus BalancedAllocation.",
+    score,
+    taxonomy=Taxonomy(method="greedy"),
+)

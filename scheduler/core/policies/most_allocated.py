@@ -12,6 +12,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
+from scheduler.core.taxonomy import Taxonomy
 
 _EXACT_IN_FLOAT = 2**46  # as in kube_default
 
@@ -48,4 +49,9 @@ def score(
     return float64(most)
 
 
-POLICY = Policy("most-allocated", "kube-scheduler's MostAllocated strategy in v1.36.2: fill nodes up.", score)
+POLICY = Policy(
+    "most-allocated",
+    "kube-scheduler's MostAllocated strategy in v1.36.2: fill nodes up.",
+    score,
+    taxonomy=Taxonomy(method="greedy"),
+)

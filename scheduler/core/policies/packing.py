@@ -6,8 +6,9 @@ Placing one task is kube-default's business; `planner` tells the driver (a repla
 
 from __future__ import annotations
 
-from scheduler.core.policies import Policy, Taxonomy
+from scheduler.core.policies import Policy
 from scheduler.core.policies.kube_default import score
+from scheduler.core.taxonomy import Taxonomy
 
 POLICY = Policy(
     "packing",

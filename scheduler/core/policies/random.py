@@ -6,6 +6,7 @@ from numpy import float64, int64, uint64
 from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
+from scheduler.core.taxonomy import Taxonomy
 
 
 @score_function
@@ -31,4 +32,6 @@ def score(
     return float64(mixed >> uint64(11)) * 2.0**-53
 
 
-POLICY = Policy("random", "A random feasible node, seeded.", score, needs_rescan=True)
+POLICY = Policy(
+    "random", "A random feasible node, seeded.", score, needs_rescan=True, taxonomy=Taxonomy(method="greedy")
+)

@@ -6,18 +6,18 @@ Placing one task is kube-default's business; `planner` and `method` tell the dri
 
 from __future__ import annotations
 
-from scheduler.core.policies import Method, Policy, Taxonomy
+from scheduler.core.balance.methods import DECLARED
+from scheduler.core.policies import Policy
 from scheduler.core.policies.kube_default import score
 from scheduler.core.policies.parameters import MIGRATION, Parameter
 
 PARAMETERS = (
     Parameter("interval_s", 300, "Between two rounds.", "s", 1, 1e6, is_whole=True),
-    Parameter("nodes", 200, "Nodes looked at in a round: half of them overloaded, the rest with the most room.",
+    Parameter("nodes", 240, "Nodes looked at in a round: half of them overloaded, the rest with the most room.",
               "nodes", 2, 5000, is_whole=True),
     Parameter("work", 1, "Counted work of a round's search, about a second of a core each.", "units", 0.001, 1e4),
     *MIGRATION,
 )  # fmt: skip
-_KIND: dict[str, Method] = {"greedy": "greedy", "cover": "exact", "cp-sat": "exact"}
 
 
 def policy_of(method: str) -> Policy:
@@ -29,5 +29,5 @@ def policy_of(method: str) -> Policy:
         planner="rebalance",
         method=method,
         parameters=PARAMETERS,
-        taxonomy=Taxonomy(method=_KIND.get(method, "metaheuristic")),
+        taxonomy=DECLARED[method].taxonomy,
     )

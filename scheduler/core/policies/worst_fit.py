@@ -6,6 +6,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.policies import Policy, score_function
+from scheduler.core.taxonomy import Taxonomy
 
 
 @score_function
@@ -27,4 +28,9 @@ def score(
     return left
 
 
-POLICY = Policy("worst-fit", "The node left with the most free share, summed over its resources.", score)
+POLICY = Policy(
+    "worst-fit",
+    "The node left with the most free share, summed over its resources.",
+    score,
+    taxonomy=Taxonomy(method="greedy"),
+)

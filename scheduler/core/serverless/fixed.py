@@ -6,6 +6,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
+from scheduler.core.taxonomy import Taxonomy
 
 
 def decide(
@@ -29,4 +30,5 @@ POLICY = ServerlessPolicy(
     (Parameter("keep-alive", "duration", 10 * MINUTE_US, "Time after the last call; 10 min is OpenWhisk's."),),
     decide,
     sweep=Sweep("keep-alive", MINUTE_US, 240 * MINUTE_US),
+    taxonomy=Taxonomy(control="decentralised", method="greedy"),
 )

@@ -11,6 +11,7 @@ from numpy import float64
 from numpy.typing import NDArray
 
 from scheduler.core.serverless.policy import COLD_US, MEMORY_GIB, Parameter, ServerlessPolicy, Sweep
+from scheduler.core.taxonomy import Taxonomy
 
 
 def priority(settings: NDArray[float64], facts: NDArray[float64], subject: int, clock: float, calls: int) -> float:
@@ -25,4 +26,5 @@ POLICY = ServerlessPolicy(
     None,
     priority=priority,
     sweep=Sweep("memory", 64.0, 4.0 * 1024 * 1024),
+    taxonomy=Taxonomy(method="greedy"),
 )

@@ -27,6 +27,7 @@ from scheduler.core.serverless.policy import (
     ServerlessPolicy,
     Sweep,
 )
+from scheduler.core.taxonomy import Taxonomy
 
 PRICE, BY_TIME, STRENGTH, PRIOR, SHIFT = range(5)
 LONG = WIDTH  # the last KEPT idle times of four hours and more, in minutes and in a ring
@@ -132,4 +133,5 @@ POLICY = ServerlessPolicy(
     learn,
     state_width=LONG + KEPT,
     sweep=Sweep("price", 0.001, 10_000.0),
+    taxonomy=Taxonomy(control="decentralised", method="greedy"),
 )

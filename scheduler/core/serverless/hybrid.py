@@ -23,6 +23,7 @@ from scheduler.core.serverless.histogram import (
     write_usual_window,
 )
 from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
+from scheduler.core.taxonomy import Taxonomy
 
 RANGE, CV, HEAD, TAIL, MARGIN, FORECAST_MARGIN = range(6)
 KEPT = 32  # idle times that a forecast is made from
@@ -95,4 +96,5 @@ POLICY = ServerlessPolicy(
     learn,
     state_width=RECENT + KEPT,
     sweep=Sweep("range", 5 * MINUTE_US, BINS * MINUTE_US),
+    taxonomy=Taxonomy(control="decentralised", method="greedy"),
 )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scheduler.core.serverless.histogram import BINS, INSIDE, WIDTH, count_idle, write_usual_window
 from scheduler.core.serverless.policy import MINUTE_US, Parameter, ServerlessPolicy, Sweep
+from scheduler.core.taxonomy import Taxonomy
 
 RANGE, COV, HEAD, TAIL, MARGIN, FALLBACK = range(6)
 CALLED, LAST_US, COUNT, SUM_S, SQUARES_S = range(WIDTH, WIDTH + 5)
@@ -73,4 +74,5 @@ POLICY = ServerlessPolicy(
     learn,
     state_width=WIDTH + 5,
     sweep=Sweep("range", 5 * MINUTE_US, BINS * MINUTE_US),
+    taxonomy=Taxonomy(control="decentralised", method="greedy"),
 )

@@ -12,6 +12,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.serverless.policy import COLD_US, MEMORY_GIB, MINUTE_US, Parameter, ServerlessPolicy, Sweep
+from scheduler.core.taxonomy import Taxonomy
 
 PRICE, BY_TIME = 0, 1
 HOUR_US = 3_600_000_000.0
@@ -64,6 +65,7 @@ KEEPING = ServerlessPolicy(
     decide_keeping,
     clairvoyant=True,
     sweep=Sweep("price", 0.1, 10_000.0),
+    taxonomy=Taxonomy(control="decentralised", method="exact"),
 )
 LOADING = ServerlessPolicy(
     "oracle-pre-warm",
@@ -72,4 +74,5 @@ LOADING = ServerlessPolicy(
     decide_loading,
     clairvoyant=True,
     sweep=Sweep("price", 0.1, 10_000.0),
+    taxonomy=Taxonomy(control="decentralised", method="exact"),
 )

@@ -10,6 +10,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.serverless.policy import MINUTE_US, TRIGGER, TRIGGERS, Parameter, ServerlessPolicy
+from scheduler.core.taxonomy import Taxonomy
 
 
 def decide(
@@ -35,4 +36,5 @@ POLICY = ServerlessPolicy(
         for name in TRIGGERS
     ),
     decide,
+    taxonomy=Taxonomy(control="decentralised", method="greedy"),
 )

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.errors import StowageInputError
-from scheduler.core.policies import Taxonomy
+from scheduler.core.taxonomy import UNDECLARED, Taxonomy
 
 DECIDE_SIGNATURE: Final = "int64(float64[::1], float64[:, ::1], int64[:, ::1], int64, int64, int64, int64[:, ::1])"
 """`decide(settings, facts, state, subject, since_us, horizon_us, windows)`: how many windows were written.
@@ -100,7 +100,7 @@ class ServerlessPolicy:
     clairvoyant: bool = False
     sweep: Sweep | None = None
     priority: Callable[..., float] | None = None
-    taxonomy: Taxonomy = field(default_factory=Taxonomy)
+    taxonomy: Taxonomy = UNDECLARED
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):

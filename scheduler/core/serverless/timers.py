@@ -11,6 +11,7 @@ from numpy import float64, int64
 from numpy.typing import NDArray
 
 from scheduler.core.serverless.policy import MINUTE_US, TRIGGER, Parameter, ServerlessPolicy, Sweep
+from scheduler.core.taxonomy import Taxonomy
 
 KEEP_ALIVE, REPEATS, TOLERANCE = range(3)
 LAST_US, ALIKE = 0, 1  # the last idle time, and how many in a row were like it
@@ -63,4 +64,5 @@ POLICY = ServerlessPolicy(
     learn,
     state_width=2,
     sweep=Sweep("keep-alive", MINUTE_US, 240 * MINUTE_US),
+    taxonomy=Taxonomy(control="decentralised", method="greedy"),
 )

@@ -73,6 +73,44 @@ class Gain(Kube, frozen=True, kw_only=True):
     bound: int
 
 
+class LoadGain(Kube, frozen=True, kw_only=True):
+    """How nodes are loaded before and after. basis: requests or use.
+
+    nodes: overloaded ones. overload: by how much in all, in thousandths of a node's limit, rounded up. highest: the
+    fullest node, in thousandths of what it offers.
+    """
+
+    basis: str
+    nodes_before: int
+    nodes_after: int
+    overload_milli_before: int
+    overload_milli_after: int
+    highest_milli_before: int
+    highest_milli_after: int
+
+
+class Rebalance(Kube, frozen=True, kw_only=True):
+    """How a plan of purpose rebalance was found, and what it is worth.
+
+    load: what is held against the limit, target_milli, thousandths of what a node offers of each of `resources`.
+    overload_milli_bound: no placement has less. cost: memory requested by what moves, in MiB, times its move-cost;
+    cost_bound: of any plan of least overload. gap_of: what is not proven: overload or cost, empty where all is; it may
+    be less by at most gap_milli, thousandths of it. notes: what a reader must know.
+    """
+
+    method: str
+    load: str
+    resources: list[str]
+    target_milli: int
+    loads: list[LoadGain] = msgspec.field(default_factory=list)
+    overload_milli_bound: int = 0
+    cost: int = 0
+    cost_bound: int = 0
+    gap_of: str = ""
+    gap_milli: int = 0
+    notes: list[str] = msgspec.field(default_factory=list)
+
+
 class Unplaced(Kube, frozen=True, kw_only=True):
     """A pod that the plan leaves without a place: impossible (proven) or undecided, and why."""
 
@@ -99,6 +137,7 @@ class PlanSpec(Kube, frozen=True, kw_only=True):
     steps: list[StepSpec]
     gains: list[Gain] = msgspec.field(default_factory=list)
     unplaced: list[Unplaced] = msgspec.field(default_factory=list)
+    rebalance: Rebalance | None = None
     budget: PlanBudget = PlanBudget()
     moves_verdict: str = ""
     approved: bool = False

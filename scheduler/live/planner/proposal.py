@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -109,22 +109,15 @@ def _pinned(pod: Pod) -> Pod:
     return msgspec.structs.replace(pod, annotations={**pod.annotations, SAFE_TO_EVICT: "false"})
 
 
-def make_plan(
-    answer: Answer, world: World, snapshot: Snapshot, mode: Mode, order: str, purpose: str
-) -> Plan | None:
+def make_plan(answer: Answer, world: World, snapshot: Snapshot, mode: Mode, order: str, purpose: str) -> Plan | None:
     """A Plan of the answer, or None if it gains nothing or concerns pods that are gone."""
     if not answer.steps or len(answer.steps) > MAX_STEPS:
         return None
     if purpose == "pending" and not any(step["action"] == "place" for step in answer.steps):
         return None
-    steps: list[StepSpec] = []
-    for step in answer.steps:
-        live = world.pods.get(step["pod"])
-        if live is None:
-            return None
-        steps.append(_step(len(steps), step, live))
-    data = encode_snapshot(snapshot)
-    digest = hashlib.sha256(data).hexdigest()
+    steps = steps_of(answer.steps, world)
+    if steps is None:
+        return None
     disturbing = sum(step.action != "place" for step in steps)
     spec = PlanSpec(
         mode=mode,
@@ -133,7 +126,7 @@ def make_plan(
         summary=_summary(steps, answer),
         verdict=answer.verdict,
         moves_verdict=answer.moves_verdict,
-        snapshot=SnapshotRef(nodes=len(snapshot.nodes), pods=len(snapshot.pods), digest=f"sha256:{digest}"),
+        snapshot=snapshot_ref(snapshot),
         steps=steps,
         gains=_gains(answer),
         unplaced=[
@@ -145,7 +138,24 @@ def make_plan(
     return Plan(spec=spec, metadata=PlanMetadata(generate_name=f"{purpose}-"))
 
 
-def _step(index: int, step: dict[str, object], live: PodView) -> StepSpec:
+def steps_of(steps: Iterable[Mapping[str, object]], world: World) -> list[StepSpec] | None:
+    """The steps of a solver's answer for the pods as they are now; None where one of them is gone."""
+    made: list[StepSpec] = []
+    for step in steps:
+        live = world.pods.get(str(step["pod"]))
+        if live is None:
+            return None
+        made.append(_step(len(made), step, live))
+    return made
+
+
+def snapshot_ref(snapshot: Snapshot) -> SnapshotRef:
+    """What a Plan keeps of its snapshot."""
+    digest = hashlib.sha256(encode_snapshot(snapshot)).hexdigest()
+    return SnapshotRef(nodes=len(snapshot.nodes), pods=len(snapshot.pods), digest=f"sha256:{digest}")
+
+
+def _step(index: int, step: Mapping[str, object], live: PodView) -> StepSpec:
     pod = live.pod
     owner = Owner(kind=pod.owner_kind, name=live.owner_name, uid=pod.owner) if pod.owner else None
     return StepSpec(

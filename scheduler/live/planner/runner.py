@@ -135,9 +135,9 @@ class Runner:
             except ApiError as error:
                 log.info("pod=%s not replaced: %s", live.key, error)
 
-    def supersede(self, plan: Plan) -> None:
-        """End a proposal that a newer one replaces."""
-        status = finished(plan.status, "Superseded", "NewerPlan", "a newer plan replaces it", self.clock())
+    def supersede(self, plan: Plan, reason: str = "NewerPlan", why: str = "a newer plan replaces it") -> None:
+        """End a proposal that has lost its point, by default because a newer one replaces it."""
+        status = finished(plan.status, "Superseded", reason, why, self.clock())
         self._write(plan, msgspec.structs.replace(plan, status=status))
 
     def _unfinished(self) -> list[Plan]:

@@ -37,6 +37,9 @@ from scheduler.live.planner.plan_resource import PATH, Mode, Plan, seconds_of
 from scheduler.live.planner.price_round import PriceRound
 from scheduler.live.planner.price_solver import PriceSolver
 from scheduler.live.planner.proposal import Scope, candidates, is_same, make_plan, snapshot_for
+from scheduler.live.planner.rebalance import PURPOSE as REBALANCE
+from scheduler.live.planner.rebalance import Rebalancing
+from scheduler.live.planner.rebalance_solver import RebalanceSolver
 from scheduler.live.planner.records import Recorder
 from scheduler.live.planner.runner import Runner, budget_of, limits_of, poke_annotations
 from scheduler.live.planner.settings import PlannerSettings
@@ -75,6 +78,7 @@ class Planner:
         )
         self.node_health = NodeScan(settings, self.writes, self.recorder, api.now)
         self.prices = PriceRound(settings, self.node_health.nodes, self.writes, self.recorder, PriceSolver())
+        self.rebalancing = Rebalancing(settings, api, self.recorder, RebalanceSolver())
         namespace = settings.lease_namespace or api.namespace
         self.elector = Elector(
             api, namespace, settings.lease_name, self.identity,
@@ -136,6 +140,7 @@ class Planner:
             self.take(0.0)
         self.solver.stop()
         self.prices.stop()
+        self.rebalancing.stop()
         self.solver_thread.shutdown(wait=False, cancel_futures=True)
         self.events.shutdown(wait=False, cancel_futures=True)
         if self.runner.pool is not None:
@@ -240,6 +245,7 @@ class Planner:
         if ended:
             self._poke_the_rest()
         self._take_answer()
+        self._take_rebalance()
         self._ask()
 
     def _waiting(self) -> set[str]:
@@ -284,9 +290,7 @@ class Planner:
         """Runs on the solver's thread: the first mode whose answer helps, else the last answer."""
         made: tuple[Snapshot, Mode, str, Answer] | None = None
         for mode, snapshot in questions:
-            question = Question(
-                encode_snapshot(snapshot), purpose, self.settings.order, self.settings.solve_s, seed=0
-            )
+            question = Question(encode_snapshot(snapshot), purpose, self.settings.order, self.settings.solve_s, seed=0)
             answer = self.solver.ask(question, patience_s=30.0 + self.settings.solve_s)
             made = (snapshot, mode, purpose, answer)
             if any(step["action"] == "place" or purpose == "consolidate" for step in answer.steps):
@@ -317,6 +321,19 @@ class Planner:
         except ApiError:
             self.trigger.failed(time.monotonic())
             raise
+        self.trigger.solved(self._waiting(), self.world.version, time.monotonic(), helped=True)
+
+    def _take_rebalance(self) -> None:
+        """Propose what a look for overloaded nodes found; where that is nothing, earlier proposals have no point."""
+        taken = self.rebalancing.take(self.world)
+        if taken is None:
+            return
+        plan, found = taken
+        if plan is not None and not self._is_busy():  # else it was made from a world that changes now
+            self._propose(plan)
+        elif not found.answer.steps:
+            for old in self._open_proposals(REBALANCE):
+                self.runner.supersede(old, "NothingToGain", "; ".join(found.answer.reasons))
 
     def _note_answer(self, answer: Answer, plan: Plan | None, snapshot: Snapshot) -> None:
         for one in answer.unplaced:
@@ -332,17 +349,18 @@ class Planner:
 
     def _propose(self, plan: Plan) -> None:
         """Create the Plan, unless the same one is proposed already; older proposals give way."""
-        open_plans = [p for p in self.runner.plans.values() if not p.is_finished]
-        if any(is_same(p.spec, plan.spec) for p in open_plans):
+        if any(is_same(p.spec, plan.spec) for p in self.runner.plans.values() if not p.is_finished):
             return
-        for old in open_plans:
-            if old.status.phase in ("Proposed", "Waiting") and old.spec.purpose == plan.spec.purpose:
-                self.runner.supersede(old)
+        for old in self._open_proposals(plan.spec.purpose):
+            self.runner.supersede(old)
         made = self.writes.create_plan(plan)
         log.info("plan=%s mode=%s %s verdict=%s", made.name, made.spec.mode, made.spec.summary, made.spec.verdict)
         self.runner.put_plan(made)
-        self.trigger.solved(self._waiting(), self.world.version, time.monotonic(), helped=True)
         self.runner.turn()
+
+    def _open_proposals(self, purpose: str) -> list[Plan]:
+        plans = self.runner.plans.values()
+        return [p for p in plans if p.status.phase in ("Proposed", "Waiting") and p.spec.purpose == purpose]
 
     def _poke_the_rest(self) -> None:
         """A plan has ended and its reservations with it: pods that fit now are tried again."""
@@ -364,6 +382,7 @@ class Planner:
     def _forget_answer(self) -> None:
         if self.solving is not None and self.solving.done():
             self.solving = None
+        self.rebalancing.forget()
 
     # ---- jobs, while leading
 
@@ -388,6 +407,11 @@ class Planner:
         if self.settings.defragment_cron:
             cron = CronTrigger.from_crontab(self.settings.defragment_cron, timezone="UTC")
             self.jobs.add_job(self._later(lambda: self.wanted.append("consolidate")), cron)
+        if self.rebalancing.is_on and self.settings.rebalance_cron:
+            cron = CronTrigger.from_crontab(self.settings.rebalance_cron, timezone="UTC")
+            self.jobs.add_job(self._later(self._rebalance), cron)
+        elif self.rebalancing.is_on:
+            self.jobs.add_job(self._later(self._rebalance), "interval", seconds=self.settings.rebalance_s)
         self.jobs.start()
 
     def _later(self, job: Callable[[], Any]) -> Callable[[], None]:
@@ -400,6 +424,11 @@ class Planner:
     def _price_nodes(self) -> None:
         if self.may_act():
             self.prices.begin(self.world, self.gangs.refresh(time.monotonic()), self.may_act)
+
+    def _rebalance(self) -> None:
+        if self.may_act() and not self._is_busy():
+            sizes = self.gangs.refresh(time.monotonic())
+            self.rebalancing.begin(self.world, list(self.budgets.values()), self.scope, self.now(), sizes)
 
     def retain_journal(self) -> None:
         """Delete what is too old or too much."""

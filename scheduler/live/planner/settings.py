@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from scheduler.core.balance.methods import METHODS
 from scheduler.live.planner.plan_resource import Mode
 from scheduler.live.settings import LogLevel, Settings
 
@@ -61,6 +63,26 @@ class PlannerSettings(Settings):
     price_step: float = Field(0.05, ge=0, lt=1, description="Least change of a price that is written: a share of it.")
     price_pace: float = Field(0.5, gt=0, le=1, description="Share of the way to its new price that one round goes.")
 
+    rebalance: Literal["disabled", "observe", "approve"] = Field(
+        "disabled",
+        description="Moves off overloaded nodes. observe: propose only. approve: wait for a person, where the mode is "
+        "approve or auto.",
+    )
+    rebalance_cron: str = Field("", description="When to look, as five cron fields; empty: every rebalance_s.")
+    rebalance_s: float = Field(300.0, ge=1, description="Look for overloaded nodes this often.")
+    rebalance_load: Literal["requests", "use"] = Field(
+        "requests", description="What loads a node. use: as metrics.k8s.io has it, of a pod it does not know requests."
+    )
+    rebalance_resources: list[str] = Field(["cpu", "memory"], description="Resources whose load is limited.")
+    rebalance_target: float = Field(
+        0.8, gt=0, le=1, description="A node is overloaded above this share of what it offers."
+    )
+    rebalance_threshold: float = Field(
+        0.9, gt=0, le=1, description="Nothing is moved unless a node is above this share; at least the target."
+    )
+    rebalance_method: str = Field("cover", description="As of `stowage balance --method`.")
+    rebalance_solve_s: float = Field(10.0, gt=0, le=3600, description="Search time of one rebalance.")
+
     kubeconfig: str = Field("", description="Path of a kubeconfig; empty: the pod's own cluster, or $KUBECONFIG.")
     context: str = Field("", description="Context of the kubeconfig; empty: its current one.")
     lease_namespace: str = Field("", description="Namespace of the Lease; empty: the pod's own.")
@@ -74,3 +96,32 @@ class PlannerSettings(Settings):
     journal_keep_days: float = Field(30.0, gt=0, description="Segments older than this are deleted.")
     journal_mib: int = Field(1024, ge=1, description="The oldest segments beyond this size are deleted.")
     log_level: LogLevel = Field("info", description="Least level that is logged.")
+
+    @model_validator(mode="after")
+    def check_rebalance(self) -> Self:
+        """Refuse what cannot be meant, all of it at once."""
+        wrong = list(_wrong_rebalance(self)) if self.rebalance != "disabled" else []
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
+def _wrong_rebalance(settings: PlannerSettings) -> Iterator[str]:
+    from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped, unused-ignore]
+
+    if settings.rebalance == "approve" and not {settings.mode, *settings.namespaces.values()} - {"observe"}:
+        yield "rebalance approve needs a mode of approve or auto, in all namespaces or in some: only there pods move"
+    if settings.rebalance_method not in METHODS:
+        yield f"rebalance_method {settings.rebalance_method}: choose {', '.join(METHODS)}"
+    if settings.rebalance_threshold < settings.rebalance_target:
+        yield (
+            f"rebalance_threshold {settings.rebalance_threshold} is below rebalance_target "
+            f"{settings.rebalance_target}: moves begin above the threshold and end at the target"
+        )
+    if not settings.rebalance_resources or len(set(settings.rebalance_resources)) < len(settings.rebalance_resources):
+        yield f"rebalance_resources {settings.rebalance_resources}: at least one, each once"
+    if settings.rebalance_cron:
+        try:
+            CronTrigger.from_crontab(settings.rebalance_cron)
+        except ValueError as error:
+            yield f"rebalance_cron {settings.rebalance_cron!r}: {error}"

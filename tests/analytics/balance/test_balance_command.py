@@ -63,7 +63,7 @@ def test_all_methods_stand_in_one_table(tmp_path):
 def test_a_file_that_was_written_reads_back_the_same(tmp_path):
     copy = tmp_path / "copy.json"
     balance(a_file(tmp_path), "-o", copy)
-    again = read_instance(copy, copy.read_text())
+    again = read_instance(copy, json.loads(copy.read_text()))
     assert write_instance(again) == copy.read_text()
     assert again.tasks.tolist() == ["large", "later", "small"]
     assert again.can_arrive().tolist() == [[False, True], [False, True], [False, True]]
@@ -76,6 +76,50 @@ def test_a_cluster_is_balanced_by_requests_and_its_bare_pods_stay(tmp_path):
     found = json.loads(balance(a_file(tmp_path, {"kind": "List", "items": items}), "--json"))
     assert [(move["task"], move["to"]) for move in found["moves"]] == [("shop/a", "y")]
     assert any("1 pods must not move" in note for note in found["notes"])
+
+
+TEAMS = {
+    **INSTANCE,
+    "nodes": [
+        {"name": "n1", "capacity": {"cpu": 9}, "domains": {"nic": "ib", "rack": "a"}},
+        {"name": "n2", "capacity": {"cpu": 9}, "domains": {"nic": "roce", "rack": "a"}},
+        {"name": "n3", "capacity": {"cpu": 9}, "domains": {"nic": "ib", "rack": "b"}},
+        {"name": "n4", "capacity": {"cpu": 9}},
+    ],
+    "tasks": [
+        {"name": "large", "node": "n1", "use": {"cpu": 9}, "together": {"nic": "stage-0", "rack": "stage-0"}},
+        {"name": "later", "request": {"cpu": 3}, "together": {"nic": "stage-0", "rack": "stage-0"}},
+        {"name": "other", "request": {"cpu": 9}, "together": {"nic": "stage-1"}},
+    ],
+    "preferred": ["rack"],
+}
+
+
+def test_a_file_says_who_shares_a_nic_and_prefers_a_rack(tmp_path):
+    copy = tmp_path / "copy.json"
+    found = json.loads(balance(a_file(tmp_path, TEAMS), "-o", copy, "--json"))
+    assert [(move["task"], move["to"]) for move in found["moves"]] == [("later", "n3"), ("other", "n2")]
+    assert any("not kept together in one rack" in reason for reason in found["reasons"])
+    again = read_instance(copy, json.loads(copy.read_text()))
+    assert [(one.name, one.is_hard, one.values) for one in again.domains] == [
+        ("nic", True, ("ib", "roce")),
+        ("rack", False, ("a", "b")),
+    ]
+    assert write_instance(again) == copy.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "to"), [((), "z"), (("--nic-label", "fabric"), "y"), (("--same-rack", "required"), None)]
+)
+def test_pods_of_a_data_parallel_group_share_the_nic_that_labels_name(tmp_path, words, to):
+    keys = ("stowage.dev/nic-type", "topology.kubernetes.io/rack", "fabric")
+    nodes = {"x": ("ib", "a", "f"), "y": ("roce", "a", "f"), "z": ("ib", "b", "g")}
+    items = [a_node(name, labels=dict(zip(keys, values, strict=True))) for name, values in nodes.items()]
+    for pod in (a_pod("a", cpu="3", node="x"), a_pod("b", cpu="3")):
+        pod["metadata"]["labels"] = {"stowage.dev/data-parallel-group": "stage-0"}
+        items.append(pod)
+    found = json.loads(balance(a_file(tmp_path, {"kind": "List", "items": items}), *words, "--json"))
+    assert [move["to"] for move in found["moves"]] == ([] if to is None else [to])
 
 
 def a_trace():
@@ -132,14 +176,61 @@ def test_a_pod_whose_move_is_refused_stays_and_one_that_waits_does_not(tmp_path)
         ({"tasks": [{"name": "a", "nodes": ["n9"]}]}, "task 'a' may use node 'n9', which is not in the file"),
         ({"tasks": [{"name": "a", "use": {"cpu": -1}}]}, "cpu is -1; an amount is at least 0"),
         ({"tasks": [{"name": "a", "colour": 1}]}, "unknown field `colour`"),
+        ({"tasks": [{"name": "a", "together": {"nic": "x"}}]}, "together with others in one 'nic', which no node has"),
+        ({"preferred": ["rack"]}, "'rack' is preferred, and no node has it"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_rule(tmp_path, change, rule):
     path = a_file(tmp_path)
     with pytest.raises(InputError) as refusal:
-        read_instance(path, json.dumps({**INSTANCE, **change}))
+        read_instance(path, {**INSTANCE, **change})
     assert str(path) in str(refusal.value)
     assert rule in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"", "is no JSON"),
+        (json.dumps(INSTANCE).encode()[:-9], "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"\xff\xfe\xff", "is no JSON"),
+        (b"null", "not a snapshot"),
+        (b'{"kind": "Deployment"}', "not a snapshot"),
+        (json.dumps({**INSTANCE, "version": 9}).encode(), "Invalid enum value 9"),
+        (json.dumps(INSTANCE).replace('"cost": 9', '"cost": NaN').encode(), "got `float` - at `$.tasks[0].cost`"),
+        (json.dumps(INSTANCE).replace('"cpu": 6', '"cpu": -6').encode(), "cpu is -6; an amount is at least 0"),
+        (json.dumps(INSTANCE).replace('"cpu": 6', f'"cpu": {10**30}').encode(), "is at least 0 and below 2^40"),
+    ],
+)
+def test_what_is_no_instance_is_refused_with_the_file_and_the_rule(tmp_path, data, rule):
+    path = tmp_path / "input.json"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"input\.json|not a snapshot") as refusal:
+        CliRunner().invoke(stowage.app, ["balance", str(path)], catch_exceptions=False)
+    assert rule in str(refusal.value)
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = a_file(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert "n1 lacks 1 cpu" in balance(path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "reason"),
+    [
+        ([], [], "there are no tasks"),
+        ([], [{"name": "a"}], "there are no nodes"),
+        (INSTANCE["nodes"], [{"name": "a", "request": {"cpu": 10}}], "it asks for more than any node has"),
+        (INSTANCE["nodes"], [{"name": "a", "node": "n1", "use": {"cpu": 10}}], "no placement is stable"),
+        ([{"name": "n1", "capacity": {}}], [{"name": "a", "node": "n1"}], None),
+    ],
+)
+def test_what_cannot_be_balanced_is_an_answer_with_a_reason(tmp_path, nodes, tasks, reason):
+    found = json.loads(balance(a_file(tmp_path, {**INSTANCE, "nodes": nodes, "tasks": tasks}), "--json"))
+    assert found["moves"] == []
+    assert reason is None or reason in " ".join(found["reasons"])
 
 
 @pytest.mark.parametrize(
@@ -148,6 +239,7 @@ def test_a_broken_file_is_refused_with_its_rule(tmp_path, change, rule):
         (["--method", "magic"], "--method magic: choose cover, greedy"),
         (["--at", "1h"], "is no imported trace"),
         (["--budget", "0s"], "longer than nothing"),
+        (["--same-rack", "maybe"], "--same-rack maybe: choose preferred, required, off"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, words, rule):

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.core.balance.problem import WAITING, Instance
+from scheduler.core.balance.problem import WAITING, Domain, Instance
 
 
-def an_instance(capacity, tasks, *, resources=("cpu", "memory"), allowed=None):
+def a_domain(node, team, name="nic", *, is_hard=True):
+    """node: the value of every node, None for none. team: a number per task, -1 for none."""
+    values = sorted({value for value in node if value is not None})
+    codes = [-1 if value is None else values.index(value) for value in node]
+    return Domain(name, tuple(values), np.array(codes, np.int32), np.array(team, np.int32), is_hard)
+
+
+def an_instance(capacity, tasks, *, resources=("cpu", "memory"), allowed=None, domains=()):
     """capacity: a row per node n0, n1, ... (n00 where there are more than ten).
 
     tasks: dicts of use, and of home (None waits), cost, priority, pinned, mask, group, request as wanted.
+    domains: of `a_domain`.
     """
     nodes = len(capacity)
     masks = np.ones((1, nodes), np.bool_) if allowed is None else np.array(allowed, np.bool_)
@@ -31,6 +39,7 @@ def an_instance(capacity, tasks, *, resources=("cpu", "memory"), allowed=None):
         mask=np.array([one.get("mask", 0) for one in tasks], np.int32),
         allowed=masks,
         group=np.array([one.get("group", -1) for one in tasks], np.int32),
+        domains=tuple(domains),
     )
 
 

@@ -130,6 +130,15 @@ def test_no_stable_placement_that_only_a_proof_can_tell():
     assert "no placement is stable: the search has proven it" in proven.reasons
 
 
+def test_what_no_stable_placement_would_cost_less_than_says_nothing_where_none_is_stable():
+    tasks = [{"use": (7, 7), "home": 1, "cost": 3}, {"use": (7, 7), "home": 3, "cost": 7, "pinned": True}]
+    tasks += [{"use": (4, 7), "home": 2, "mask": 1}, {"use": (6, 7), "home": 0, "cost": 3, "mask": 2}]
+    tasks += [{"use": (2, 4), "home": 3, "cost": 7, "mask": 2}]
+    allowed = [[False] * 4, [False, False, False, True], [False, False, True, False]]
+    result = balance(an_instance([(15, 6), (11, 9), (13, 12), (11, 10)], tasks, allowed=allowed), "cp-sat")
+    assert (result.objective.cost, result.bound.cost, result.verdict) == (7, 7, "optimal")
+
+
 def test_nothing_to_balance_is_an_answer():
     for instance in (an_instance([], []), an_instance([(1, 1)], []), an_instance([], [{"use": (1, 1)}])):
         for method in METHODS:

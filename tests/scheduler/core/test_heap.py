@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.replay.heap import grown, pop, push
+from scheduler.core.heap import grown, pop, push
 
 SMALL = st.integers(0, 5) | st.integers(-(2**63), 2**63 - 1)  # few values, so that keys and whole pairs repeat
 
