@@ -114,7 +114,9 @@ def _report_tiles(frame: pd.DataFrame) -> None:
         best = known.iloc[0]
         share = column in ("gap", "served")
         value = f"{100 * best[column]:.2f} %" if share else show.number(best[column])
-        row.append(show.Tile(title, str(best["mechanism"]), value, help=f"{column}, of {best['report']}"))
+        row.append(
+            show.Tile(title, show.plain(best["mechanism"]), value, help=show.plain(f"{column}, of {best['report']}"))
+        )
     show.tiles(row)
 
 
@@ -325,7 +327,7 @@ def _live() -> None:
                       help="1 is what a pod of priority 0 bids for as much as the largest node has",
                       trend=told["dearest"].tail(200).tolist()),
             show.Tile("Outbid pods", f"{len(outbid):,}", f"of {len(waiting):,} that bid last"),
-            show.Tile("Short of the best, at most", f"{100 * last['gap']:.2f} %", str(last["verdict"]),
+            show.Tile("Short of the best, at most", f"{100 * last['gap']:.2f} %", show.plain(last["verdict"]),
                       trend=told["gap"].tail(200).tolist()),
             show.Tile("Rounds", f"{len(told):,}", f"last at {last['time_utc']:%Y-%m-%d %H:%M} UTC"),
         ]

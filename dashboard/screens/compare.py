@@ -106,13 +106,13 @@ def _tiles(found: Comparison, measures: Sequence[Measure]) -> None:
             continue
         (name, value), rest = ranked[0], ranked[1:]
         equals = [other for other, amount in rest if amount == value]
-        delta = f"next {rest[0][0]}, {_amount(measure, rest[0][1])}" if rest and not equals else None
+        delta = f"next {show.plain(rest[0][0])}, {_amount(measure, rest[0][1])}" if rest and not equals else None
         row.append(
             show.Tile(
                 title,
-                name if not equals else f"{len(equals) + 1} runs alike",
+                show.plain(name) if not equals else f"{len(equals) + 1} runs alike",
                 f"{_amount(measure, value)}{'; ' + delta if delta else ''}",
-                help=f"{measure.words}: `{measure.name}` of `stowage compare`",
+                help=show.plain(f"{measure.words}: {measure.name} of stowage compare"),
             )
         )
     show.tiles(row)

@@ -84,18 +84,23 @@ def _tiles(frame: pd.DataFrame, items: list[Item]) -> None:
     hours, *_ = basis(least)
     row = [
         show.Tile(
-            "Least stranded and idle", least.name, f"{show.number(wasted[least.name], 'USD')} in {hours:.4g} h",
+            "Least stranded and idle", show.plain(least.name),
+            f"{show.number(wasted[least.name], 'USD')} in {hours:.4g} h",
             help="Cost of capacity that nobody requested, or that no common request fits into",
         )
     ]  # fmt: skip
     if most is not least:
         less = wasted[most.name] - wasted[least.name]
         words = f"by {show.number(less, 'USD')}, {show.number(less / hours, 'USD')} per hour"
-        row.append(show.Tile("Less than in", most.name, words))
+        row.append(show.Tile("Less than in", show.plain(most.name), words))
     for field, unit in (("usd", "USD"), ("kwh", "kWh")):
         whole = _sum(frame, least, cost.PARTS, field)
         share = _sum(frame, least, ("stranded", "idle"), field) / whole if whole else None
-        row.append(show.Tile(f"All of {least.name}", show.number(whole, unit), f"{show.share(share)} stranded or idle"))
+        row.append(
+            show.Tile(
+                f"All of {show.plain(least.name)}", show.number(whole, unit), f"{show.share(share)} stranded or idle"
+            )
+        )
     show.tiles(row)
 
 

@@ -76,7 +76,7 @@ def _run(item: Item) -> None:
             ),
             show.Tile(
                 "Waiting tasks", show.number(round(float(queue["pending"].mean()))),
-                f"p99 delay {show.number(delay, 's')}", f"Mean over the window; the delay is that of {tier} tasks",
+                f"p99 delay {show.number(delay, 's')}", f"Mean over the window; delay of {show.plain(tier)} tasks",
                 _thin(queue["pending"]),
             ),
             show.Tile(
@@ -102,9 +102,10 @@ def _snapshot(item: Item) -> None:
     urgent = next(iter(figures.waiting.items()), None)
     _tiles(
         [
-            show.Tile(f"Requested {tight}", show.share(figures.requested.get(tight)), _others(figures.requested, tight),
-                      "Share of what nodes in service offer"),
-            show.Tile(f"Stranded {lost}", show.share(figures.stranded.get(lost)), _others(figures.stranded, lost),
+            show.Tile(f"Requested {_word(tight)}", show.share(figures.requested.get(tight)),
+                      _others(figures.requested, tight), "Share of what nodes in service offer"),
+            show.Tile(f"Stranded {_word(lost)}", show.share(figures.stranded.get(lost)),
+                      _others(figures.stranded, lost),
                       "Free on nodes that have no room for the median pod, share of what nodes in service offer"),
             show.Tile("Waiting pods", f"{waiting:,}", f"{urgent[1]:,} of priority {urgent[0]}" if urgent else None),
             show.Tile("Running pods", f"{figures.running:,}"),
@@ -228,7 +229,7 @@ def _others(shares_: Mapping[str, float | None], but: str) -> str | None:
 
 
 def _word(resource: str) -> str:
-    return show.WORDS.get(resource, resource)
+    return show.plain(show.WORDS.get(resource, resource))
 
 
 def _trend(frame: pd.DataFrame, resource: str, kind: str) -> list[float] | None:

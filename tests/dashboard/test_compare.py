@@ -17,6 +17,7 @@ from analytics.views import compare
 from analytics.workspace import find_items
 from tests.dashboard.conftest import OpenPage
 from tests.dashboard.studies import WINDOW, a_studied_run, some_runs
+from traces.schema import Tier
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,21 @@ def test_measures_leave_out_other_tiers_and_unknown_values(runs: Path) -> None:
     assert "delay_s.free.p99" in names
     assert not [name for name in names if "production" in name or "censored" in name or name.startswith("used")]
     assert isinstance(compare.rows(found), pd.DataFrame)
+
+
+def test_names_of_policies_and_tiers_are_text(tmp_path: Path, open_page: OpenPage) -> None:
+    """A tile takes Markdown, and an image in it would be fetched."""
+    hostile = "![x](http://example.org/x.png)<b>"
+    for name, slowness in (("a", 1.0), ("b", 0.2)):
+        a_studied_run(tmp_path / name, slowness, policy=f"{hostile}{name}", tiers=(Tier(hostile, 0, 11),))
+    app = open_page("compare", tmp_path)
+    assert not app.exception
+    tile = next(tile for tile in app.metric if tile.label == "Lowest p99 delay")
+    assert tile.value.startswith("\\!\\[x\\]\\(http")
+    for each in app.metric:
+        assert "![" not in f"{each.label}{each.value}{each.delta}{each.help}"
+    for page in ("cost", "replay", "overview", "auction"):
+        app = open_page(page, tmp_path)
+        assert not app.exception
+        for each in app.metric:
+            assert "![" not in f"{each.label}{each.value}{each.delta}{each.help}"
