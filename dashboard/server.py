@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import socket
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import streamlit as st
@@ -22,8 +25,9 @@ from streamlit.runtime.caching.global_cache_budget import reconfigure_global_cac
 from streamlit.web import bootstrap
 
 from analytics.errors import InputError
-from dashboard import metrics, settings
+from dashboard import live, metrics, settings
 from dashboard.admission import LOOPBACK, Admission
+from dashboard.cli import SECRET_HEADER
 
 HERE = Path(__file__).parent
 SHUTDOWN_S: Final = 5  # for requests under way, after which tabs are cut off; they come back by themselves
@@ -32,15 +36,21 @@ MOST_MESSAGE_BYTES: Final = 16 << 20
 logger = logging.getLogger(__name__)
 
 
-def serve(chosen: settings.Settings, host: str, port: int, names: tuple[str, ...], most_sessions: int) -> None:
+def serve(
+    chosen: settings.Settings, host: str, port: int, names: tuple[str, ...], most_sessions: int,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:  # fmt: skip
     """Serve until SIGTERM or SIGINT. host: empty for every address of both families. names: see `allowed_hosts`.
+    headers: by name, what a proxy tells of who comes.
 
     Raises InputError if a folder is not there, or the address and port cannot be had.
     """
     check_folders(chosen)
+    if chosen.limit_namespaces and chosen.cluster is None:
+        raise InputError("--limit-namespaces asks a cluster what people may see: give --kubeconfig or --in-cluster")
     with listen(host, port) as listening:
         settings.use(chosen)
-        use_options(host, port)
+        use_options(host, port, headers)
         app = make_app(allowed_hosts(host, names), most_sessions)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -93,10 +103,34 @@ def make_app(hosts: frozenset[str] = frozenset(), most_sessions: int = 50) -> An
     return st.App(HERE / "app.py", routes=routes, middleware=[admission], on_script_error=_apologise)
 
 
-def use_options(host: str, port: int) -> None:
+def read_secret(path: Path | None, user_header: str, cluster: str | None) -> str:
+    """What the proxy shows. Raises InputError if headers would be believed without it, or it is no secret."""
+    if not user_header:
+        return ""
+    if path is None:
+        raise InputError("--user-header without --proxy-secret: anybody could send that header")
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as unreadable:
+        raise InputError(f"--proxy-secret {path}: it cannot be read") from unreadable
+    if len(secret) < 16 or cluster is None:
+        raise InputError("--proxy-secret: at least 16 characters, and for a live cluster (--kubeconfig, --in-cluster)")
+    return secret
+
+
+def trusted_headers(user_header: str, groups_header: str) -> dict[str, str]:
+    """Header to key of `st.user`, as Streamlit takes it."""
+    if not user_header:
+        return {}
+    known = {user_header: live.USER_KEY, groups_header: live.GROUPS_KEY, SECRET_HEADER: live.SECRET_KEY}
+    return {header: key for header, key in known.items() if header}
+
+
+def use_options(host: str, port: int, headers: Mapping[str, str] = MappingProxyType({})) -> None:
     """Give Streamlit the options of theme.toml and those of the command."""
     ours = {
         "server_address": host or "::", "server_port": port, "server_maxMessageSize": MOST_MESSAGE_BYTES >> 20,
+        **({"server_trustedUserHeaders": json.dumps(dict(headers))} if headers else {}),
     }  # fmt: skip
     bootstrap.load_config_options(page_options() | ours)
     reconfigure_global_cache_budget_from_config()

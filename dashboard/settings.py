@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -10,12 +10,21 @@ from pathlib import Path
 class Settings:
     """paths: where runs, reports, snapshots and traces are looked for. journal: folder of live decisions.
 
-    metrics: addresses of components that tell Prometheus how they do.
+    metrics: addresses of components that tell Prometheus how they do. cluster: path of a kubeconfig, or "in-cluster";
+    None: no live cluster. user_claim, groups_claim: of a login by OpenID Connect; user_prefix: before each, as the API
+    server puts it. proxy_secret: where a proxy says who comes, what it shows to prove that it is the proxy.
+    limit_namespaces: people see pods of those namespaces only in which they may list pods.
     """
 
     paths: tuple[Path, ...] = ()
     journal: Path | None = None
     metrics: tuple[str, ...] = ()
+    cluster: str | None = None
+    user_claim: str = "email"
+    groups_claim: str = "groups"
+    user_prefix: str = ""
+    proxy_secret: str = field(default="", repr=False)
+    limit_namespaces: bool = False
 
 
 _current = Settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ HELD, CLOSED, TOO_LARGE, ROOM = (
     "too large for every node that may run it", "a node has room as things are",
 )  # fmt: skip
 Names = frozenset[str] | None
+KEY: Final = re.compile(r"[a-z0-9][a-z0-9.-]*/[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+ANOTHER: Final = "a pod of another namespace"
 
 
 def waiting_pods(item: Item, namespaces: Names = None) -> pd.DataFrame:
@@ -54,14 +57,31 @@ def ranked_causes(waiting: pd.DataFrame) -> pd.DataFrame:
     return ranked.reset_index().sort_values(["pods", "cause"], ascending=[False, True], ignore_index=True)
 
 
-def explain(item: Item, pod: str, budget_s: float) -> dict[str, Any]:
-    """The explanation of one pod, found within about twice the budget. Keys as of `stowage explain --json`."""
+def explain(item: Item, pod: str, budget_s: float, namespaces: Names = None) -> dict[str, Any]:
+    """The explanation of one pod, found within about twice the budget. Keys as of `stowage explain --json`.
+
+    namespaces: pods of others are not named.
+    """
     snapshot = read_snapshot(item)
     with turn():
         try:
-            return asdict(explain_pod(snapshot, pod, budget=Budget(budget_s)))
+            found = asdict(explain_pod(snapshot, pod, budget=Budget(budget_s)))
         except LookupError as unknown:
             raise InputError(str(unknown)) from unknown
+    if namespaces is None:
+        return found
+    others = {one.key for one in snapshot.pods if one.namespace not in namespaces}
+    hidden: dict[str, Any] = _without_names(found, others)
+    return hidden
+
+
+def _without_names(value: Any, names: set[str]) -> Any:
+    """The same with these pods' names replaced wherever they stand."""
+    if isinstance(value, str):
+        return KEY.sub(lambda match: ANOTHER if match[0] in names else match[0], value)
+    if isinstance(value, dict):
+        return {key: _without_names(part, names) for key, part in value.items()}
+    return [_without_names(part, names) for part in value] if isinstance(value, list) else value
 
 
 def nodes_against(item: Item, pod: str) -> pd.DataFrame:

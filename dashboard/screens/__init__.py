@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+# What is shown to people who may see some namespaces only: these pages leave the others out.
+LIMITED: Final = ("pending", "plan")
+
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:

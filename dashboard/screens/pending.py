@@ -11,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from analytics.views import MOST_ROWS, fitting, waiting
-from analytics.workspace import Item
-from dashboard import show, state
+from analytics.workspace import Item, Kind
+from dashboard import live, show, state
 
 waiting_pods, nodes_against = state.cached(waiting.waiting_pods), state.cached(waiting.nodes_against)
 explain, run_waits, run_longest = (
@@ -35,16 +35,17 @@ OBSTACLES: Final = ("none", "full", "too small", "node rules")
 
 def render() -> None:
     """The page."""
+    visible = live.visible_namespaces()
+    kinds: tuple[Kind, ...] = ("snapshot", "journal", "replay") if visible is None else ("snapshot", "journal")
     item = state.choose(
-        "Cluster, journal or replay", "on", "snapshot", "journal", "replay",
-        missing="No snapshot, journal or replay is here.", commands=COMMANDS,
-    )  # fmt: skip
+        "Cluster, journal or replay", "on", *kinds, missing="No snapshot, journal or replay is here.", commands=COMMANDS
+    )
     if item is None:
         return
     if item.kind == "snapshot":
-        _show_snapshot(item)
+        _show_snapshot(item, visible)
     elif item.kind == "journal":
-        _show_journal(item)
+        _show_journal(item, visible)
     else:
         _show_run(item)
 
@@ -79,8 +80,8 @@ def choose_one(label: str, key: str, names: Sequence[str]) -> str | None:
 # ---- a snapshot
 
 
-def _show_snapshot(item: Item) -> None:
-    frame = waiting_pods(item)
+def _show_snapshot(item: Item, visible: waiting.Names) -> None:
+    frame = waiting_pods(item, visible)
     if frame.empty:
         st.success("No pod waits in this snapshot.", icon=":material/check:")
         return
@@ -98,7 +99,7 @@ def _show_snapshot(item: Item) -> None:
     st.subheader("Why this pod waits")
     pod = choose_one("Pod", "pod", keys)
     if pod is not None:
-        _show_pod(item, pod, choose_budget("budget"))
+        _show_pod(item, pod, choose_budget("budget"), visible)
     st.subheader("All that wait")
     shown = frame.head(MOST_ROWS)
     left_out = "" if len(shown) == len(frame) else f" The {len(shown):,} most important of {len(frame):,}."
@@ -116,7 +117,7 @@ def _take(keys: Sequence[str]) -> None:
         st.session_state["pod"] = keys[rows[0]]
 
 
-def _show_pod(item: Item, pod: str, budget_s: float) -> None:
+def _show_pod(item: Item, pod: str, budget_s: float, visible: waiting.Names) -> None:
     answer = st.container()
     nodes = nodes_against(item, pod)
     st.markdown("**Node by node, as things are**")
@@ -131,7 +132,7 @@ def _show_pod(item: Item, pod: str, budget_s: float) -> None:
         headings = {"cpu_milli": "CPU free, millicores", "memory_mib": "Memory free, MiB"}
         show.table(table, "nodes", headings, height=_height(len(table)))
     with answer:
-        _show_answer(explain(item, pod, budget_s))
+        _show_answer(explain(item, pod, budget_s, visible))
 
 
 def _show_answer(found: dict[str, Any]) -> None:
@@ -203,20 +204,22 @@ def _height(rows: int) -> int:
 # ---- the journal
 
 
-def _show_journal(item: Item) -> None:
+def _show_journal(item: Item, visible: waiting.Names) -> None:
     frame = journal_pods(item)
+    if visible is not None:
+        frame = frame[frame["namespace"].isin(visible)]
     if frame.empty:
         st.success("The planner's last word on every pod is that it has a place.", icon=":material/check:")
         return
-    reasons = journal_reasons(item)
     show.tiles([
         show.Tile("Pods that wait", show.number(len(frame))),
         show.Tile("Proven to have no place", show.number((frame["verdict"] == "impossible").sum())),
         show.Tile("Undecided", show.number((frame["verdict"] == "undecided").sum())),
         show.Tile("Told last", f"{frame['since_utc'].max():%Y-%m-%d %H:%M} UTC"),
     ])  # fmt: skip
-    st.subheader("Reasons the planner gave")
-    show.table(reasons, "reasons")
+    if visible is None:
+        st.subheader("Reasons the planner gave")
+        show.table(journal_reasons(item), "reasons")
     st.subheader("The pods")
     show.table(frame, "journal_waiting", height=_height(len(frame)))
     st.subheader("What was decided about one pod")

@@ -291,6 +291,22 @@ def test_the_dashboard_is_pointed_at_what_is_mounted_and_at_nothing_else(render:
     assert pod["automountServiceAccountToken"] is False
 
 
+def test_the_dashboard_may_patch_plans_only_where_live_access_was_asked_for(render: Render) -> None:
+    off = render({"dashboard": {"enabled": True}})
+    assert not any(kind == "ClusterRole" and name.endswith("-dashboard") for kind, name in off)
+    assert off["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    found = render({"dashboard": {"enabled": True, "live": {"enabled": True, "proxySecret": "proxy"}}})
+    (role,) = [one for (kind, name), one in found.items() if kind == "ClusterRole" and name.endswith("-dashboard")]
+    assert {(verb, what) for rule in role["rules"] for verb in rule["verbs"] for what in rule["resources"]} == {
+        ("get", "plans"), ("list", "plans"), ("patch", "plans"), ("create", "subjectaccessreviews"),
+        ("list", "namespaces"),
+    }  # fmt: skip
+    pod = found["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is True
+    assert {"--in-cluster", "--proxy-secret=/etc/stowage-proxy/secret"} <= set(pod["containers"][0]["args"])
+    assert {"name": "proxy", "secret": {"secretName": "proxy", "defaultMode": 0o440}} in pod["volumes"]
+
+
 def test_the_words_of_the_dashboards_pod_are_options_of_the_command(render: Render) -> None:
     command = typer.main.get_command(stowage.app)
     pod = render(EVERYTHING)["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]
