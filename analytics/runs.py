@@ -104,8 +104,13 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The metrics as they were when the run was written."""
-        summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        """The metrics as they were when the run was written. Raises InputError if they cannot be read (any more)."""
+        try:
+            summary = json.loads((self.folder / "summary.json").read_text())
+        except (OSError, ValueError) as broken:
+            raise InputError(f"{self.folder}/summary.json cannot be read: {broken}; replay it again") from broken
+        if not isinstance(summary, dict):
+            raise InputError(f"{self.folder}/summary.json is not a JSON object; replay it again")
         return summary
 
     def report(self) -> dict[str, Any]:

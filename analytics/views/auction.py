@@ -137,7 +137,7 @@ def counters(run: Item) -> dict[str, int]:
 
 def fairness(run: Item) -> dict[str, float]:
     """The summary's figures of how evenly the tenants fared."""
-    found: dict[str, float] = read_run(run.path).summary["fairness"]
+    found: dict[str, float] = read_run(run.path).summary.get("fairness") or {}
     return found
 
 

@@ -37,9 +37,7 @@ def would_fit(item: Item, manifest: str, budget_s: float) -> dict[str, Any]:
     return asdict(found)
 
 
-def fits_over_time(
-    item: Item, cpu_milli: int, memory_mib: int, disk_mib: int = 0, gpu_milli: int = 0
-) -> pd.DataFrame:
+def fits_over_time(item: Item, cpu_milli: int, memory_mib: int, disk_mib: int = 0, gpu_milli: int = 0) -> pd.DataFrame:
     """Of a replay: how many tasks of this size would have fitted at each sampled instant, at least and at most."""
     if max(cpu_milli, memory_mib, disk_mib, gpu_milli) <= 0:
         raise InputError("give a size: some CPU, memory, disk or GPU above 0")

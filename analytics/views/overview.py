@@ -27,6 +27,7 @@ MOST_PLANS: Final = 50
 # Less than this is not worth a change, in the metric's own unit; and by which share it must be smaller at least.
 LEAST_GAIN: Final = {"delay": 1.0, "never_placed": 1.0, "stranded": 0.005}
 LEAST_SHARE: Final = 0.05
+METRICS: Final = ("delay_s", "attempts", "never_placed", "evictions", "preemptions", "utilisation", "stranded")
 RESOURCES: Final = {"cpu": "CPU", "memory": "memory", "nvidia.com/gpu": "GPUs"}  # of snapshots, as people say
 
 
@@ -49,10 +50,13 @@ class Action:
 def summary(run: Item) -> dict[str, Any]:
     """The metrics of a run as they were written, with its most important tier under "tier"."""
     found = read_run(run.path)
+    metrics = found.summary
+    if lost := [name for name in METRICS if name not in metrics]:
+        raise InputError(f"{run.path}/summary.json lacks {', '.join(lost)}: of another version; replay it again")
     tiers = [tier.name for tier in sorted(found.facts.tiers, key=lambda tier: -tier.min)]
-    known = [name for name in tiers if (found.summary["delay_s"].get(name) or {}).get("started")]
+    known = [name for name in tiers if (metrics["delay_s"].get(name) or {}).get("started")]
     tier = "production" if "production" in known else (known or ["all"])[0]
-    return found.summary | {"tier": tier}
+    return metrics | {"tier": tier}
 
 
 def by_policy(run: Item, others: Sequence[Item]) -> list[Action]:

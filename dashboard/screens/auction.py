@@ -299,7 +299,7 @@ def _prices_of_run(run: Item) -> None:
         .mark_line(interpolate="step-after")
         .encode(
             x=alt.X("hour:Q", title="hours since the window opened"),
-            y=alt.Y("price:Q", title="price of nodes on sale, share of the highest bid possible"),
+            y=alt.Y("price:Q", title="price, share of the highest bid"),
             color=alt.Color("what:N", title=None, sort=list(names.values())),
             tooltip=[alt.Tooltip("hour:Q", format=".2f"), "what:N", alt.Tooltip("price:Q", format=".3~g")],
         )

@@ -41,6 +41,8 @@ def render() -> None:
     try:
         found = figures(items)
     except InputError as refused:
+        if len(pools(items)) == 1:  # they go together: one is broken or gone
+            raise
         st.error(f"{show.plain(str(refused).partition(':')[0])}\\: choose runs of one trace and window")
         return
     tier, with_unstarted = _choose_tier(compare.tiers(found))

@@ -185,6 +185,16 @@ def test_plans_of_the_journal_that_nobody_decided_come_first(tmp_path: Path, ope
     assert len(course) == overview.BINS
 
 
+def test_a_summary_of_another_version_is_told(tmp_path: Path, open_page: OpenPage) -> None:
+    some_runs(tmp_path)
+    summary = json.loads((tmp_path / "slow" / "summary.json").read_text())
+    del summary["stranded"]
+    (tmp_path / "slow" / "summary.json").write_text(json.dumps(summary))
+    app = open_page("overview", tmp_path, of="slow")
+    assert not app.exception
+    assert "lacks stranded" in app.error[0].value
+
+
 def test_an_empty_workspace_says_what_to_point_at(tmp_path: Path, open_page: OpenPage) -> None:
     app = open_page("overview", tmp_path)
     assert not app.exception
