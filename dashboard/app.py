@@ -10,7 +10,7 @@ import streamlit as st
 from analytics.errors import InputError
 from dashboard import live, show
 from dashboard.screens import LIMITED, PAGES
-from dashboard.shell import show_page, show_problems
+from dashboard.shell import show_page, watch_workspace
 
 ICON = Path(__file__).with_name("icon.svg")  # a file of ours: named icons are fetched from afar
 
@@ -28,5 +28,5 @@ for number, info in enumerate(info for info in PAGES if visible is None or info.
 chosen = st.navigation(sections, expanded=True)
 with st.sidebar:
     if visible is None:
-        show_problems()
+        watch_workspace()
 chosen.run()

@@ -152,8 +152,7 @@ def _flatten(table: dict[str, Any], above: tuple[str, ...]) -> list[tuple[str, A
 
 
 def _apologise(error: Exception) -> bool:
-    """Log an error that no page foresaw, and say so in its place instead of a traceback."""
-    logger.error("event=page_failed", exc_info=error)
+    """Say that a page failed, in its place; Streamlit has logged why."""
     st.error(
         "This page failed, by a fault of ours: the reason is in the dashboard's log. The other pages go on.",
         icon=":material/error:",

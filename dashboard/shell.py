@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import time
+from typing import Final
 
 import streamlit as st
 
 from analytics.errors import InputError
+from analytics.workspace import Item, last_written_s
 from dashboard import metrics, show, state
 from dashboard.screens import PageInfo
+
+LONGEST_PAUSE_S: Final = 900  # an import may work on one file of a large trace for minutes
 
 
 def show_page(info: PageInfo) -> None:
@@ -22,16 +27,31 @@ def show_page(info: PageInfo) -> None:
             st.error(show.plain(error), icon=":material/error:")
 
 
-def show_problems() -> None:
-    """What is being written, and what cannot be read and why."""
+@st.fragment(run_every=state.LOOK_AGAIN_S)
+def watch_workspace() -> None:
+    """What is being written, and what cannot be read and why; the page is shown again when the workspace changes."""
     found = state.workspace()
-    for item in found.items:
-        if item.is_partial:
-            st.caption(f":material/edit: {show.plain(item.name)} is being written")
-    broken = [item for item in found.items if item.kind == "broken"]
+    whole = tuple((item.name, item.key) for item in found.items if item.kind != "journal" and not item.is_partial)
+    seen = st.session_state.setdefault("workspace_seen", whole)
+    if seen != whole:
+        st.session_state["workspace_seen"] = whole
+        st.rerun()
+    for item in found.partial:
+        st.caption(f":material/edit: {_about_partial(item)}")
+    broken = found.of("broken")
     if broken:
         with st.expander(f"{len(broken)} cannot be read", icon=":material/warning:"):
             for item in broken:
                 st.text(item.problem)
     if found.skipped:
         st.caption(f"{found.skipped:,} more are not shown: start the dashboard on fewer folders")
+    if found.is_cut:
+        st.caption("These folders hold too much to look through: start the dashboard on the folders of runs themselves")
+
+
+def _about_partial(item: Item) -> str:
+    """Whether somebody still writes it, as far as its times tell."""
+    name, quiet_s = show.plain(item.name), time.time() - last_written_s(item)
+    if quiet_s < LONGEST_PAUSE_S:
+        return f"{name} is being written"
+    return f"{name} was left half-written; make it again, or delete {show.plain(item.path.name)}"

@@ -15,6 +15,7 @@ from dashboard import settings, show
 
 LOOK_AGAIN_S = 5
 MOST_ENTRIES = 64
+MOST_PROBLEMS = 3  # on a page; the sidebar has all
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -40,7 +41,7 @@ def choose(label: str, key: str, *kinds: Kind, missing: str, commands: Sequence[
     """One item of these kinds, held in the address under `key`; None (and a note how to make one) where none is."""
     items = workspace().of(*kinds)
     if not items:
-        show.missing(missing, *commands)
+        _say_missing(missing, commands, kinds)
         return None
     names = [item.name for item in items]
     forget_unknown(key, names)
@@ -52,11 +53,22 @@ def choose_many(label: str, key: str, *kinds: Kind, missing: str, commands: Sequ
     """Several items of these kinds, all at first; held in the address under `key`."""
     items = workspace().of(*kinds)
     if not items:
-        show.missing(missing, *commands)
+        _say_missing(missing, commands, kinds)
         return []
     names = [item.name for item in items]
     chosen = st.multiselect(label, names, default=names[:8], key=key, bind="query-params")
     return [item for item in items if item.name in chosen]
+
+
+def _say_missing(missing: str, commands: Sequence[str], kinds: Sequence[Kind]) -> None:
+    """That nothing of these kinds is here, or not yet, or nothing that can be read."""
+    for item in workspace().of("broken")[:MOST_PROBLEMS]:
+        st.warning(show.plain(item.problem), icon=":material/warning:")
+    coming = [item for item in workspace().partial if item.kind in kinds]
+    if coming:
+        st.info(f"{show.plain(coming[0].name)} is being written; it is shown when it is whole", icon=":material/edit:")
+    else:
+        show.missing(missing, *commands)
 
 
 def forget_unknown(key: str, known: Sequence[str]) -> None:

@@ -21,8 +21,8 @@ class PageInfo:
 
     @property
     def path(self) -> str:
-        """The last part of its address."""
-        return self.module.replace("_", "-")
+        """The last part of its address; the first page is at the top."""
+        return "" if self is PAGES[0] else self.module.replace("_", "-")
 
 
 PAGES: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,13 @@ from typer.testing import CliRunner
 
 import stowage
 from dashboard import settings
+from dashboard.screens import PAGES
+from tests.conftest import MadeOnce
+from tests.dashboard.workspaces import make_workspace
 
 OpenPage = Callable[..., AppTest]
+
+WRITTEN = [info for info in PAGES if find_spec(f"dashboard.screens.{info.module}")]
 
 
 @pytest.fixture
@@ -61,3 +67,16 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = CliRunner().invoke(stowage.app, words)
         assert done.exit_code == 0, done.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def workspace(made_once: MadeOnce) -> Path:
+    """Something for every page, with hostile names; see `make_workspace`. Not to be changed."""
+    return made_once("dashboard", lambda folder: make_workspace(folder, run))
+
+
+def run(*words: str | Path) -> str:
+    """What a command of stowage prints on stdout."""
+    done = CliRunner().invoke(stowage.app, [str(word) for word in words])
+    assert done.exit_code == 0, (words, done.output, done.exception)
+    return done.stdout
