@@ -54,10 +54,21 @@ run sql "$folder/runs/best-fit" \
 cat <<END
 
 == Next
-There are no dashboard pages yet. Look at runs with \`stowage sql\`; \`stowage sql --help\` names the views:
+Look at them: this serves the runs and the trace as pages in your browser, until Ctrl-C:
+  "$stowage" dashboard "$folder/runs" "$folder/trace"
+Or ask: \`stowage sql --help\` names the views.
   "$stowage" sql "$folder/runs/best-fit" "select * from series limit 5"
   "$stowage" policies
   "$stowage" replay "$folder/trace" --policy best-fit --nodes x0.9 -o "$folder/runs/nine-tenths"
   "$stowage" capacity "$folder/trace" --policy best-fit --tier production --delay-p99 60s --overcommit cpu=1.35 --overcommit memory=1.25
 README.md has the tour with Google's own files.
 END
+
+# Offered only to somebody who sits there.
+if [ -t 0 ] && [ -t 1 ]; then
+    printf '\nServe them now? [y/N] '
+    read -r answer || answer=n
+    case $answer in
+    y | Y | yes) run dashboard "$folder/runs" "$folder/trace" || : ;;
+    esac
+fi
