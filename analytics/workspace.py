@@ -42,6 +42,15 @@ REPORTS: Final[Mapping[Kind, frozenset[str]]] = {
     "analysis": frozenset({"tables"}),
     "bounds": frozenset({"missing", "shaving"}),
 }
+# What the values of some of these keys begin with in JSON; another version may have meant something else by them.
+OBJECT, LIST, TEXT, NUMBER = (b"{", "an object"), (b"[", "a list"), (b'"', "a text"), (b"-0123456789", "a number")
+TYPES: Final = {
+    "placed": OBJECT, "placements": OBJECT, "allocated_pct": OBJECT, "per_seed": OBJECT, "tables": OBJECT,
+    "unplaced": LIST, "accused": LIST, "missing_ranks": LIST, "gang_nodes": LIST, "searched": LIST,
+    "verdict": TEXT, "mechanism": TEXT,
+    "efficiency": NUMBER, "satisfaction": NUMBER, "welfare": NUMBER, "bound": NUMBER,
+    "fleet": NUMBER, "outages": NUMBER,
+}  # fmt: skip
 Value = TypeVar("Value", dict[str, Any], list[Any])
 # Columns that runs have had for a short while only: a page that needs them says so itself.
 LATER: Final = {"series": "overload", "nodes": "capacity_"}  # by table, how they begin
@@ -261,7 +270,13 @@ def _kind_of_file(path: Path, key: str) -> Kind | None:
 
     Only the outermost keys are made into objects: the values of a large cluster's snapshot would be gigabytes.
     """
-    return _kind_of(_read(path, MOST_SNAPSHOT_BYTES, _OUTERMOST.decode))
+    value = _read(path, MOST_SNAPSHOT_BYTES, _OUTERMOST.decode)
+    kind = _kind_of(value)
+    for name in sorted(REPORTS.get(kind, frozenset()) & TYPES.keys()) if kind else ():
+        begins, what = TYPES[name]
+        if bytes(value[name])[:1] not in begins:
+            raise InputError(f"{path}: its {name} is not {what}, so another version wrote it; make it again")
+    return kind
 
 
 def _kind_of(value: object) -> Kind | None:

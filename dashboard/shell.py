@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import time
 from typing import Final
 
+import duckdb
 import streamlit as st
 
 from analytics.errors import InputError
 from analytics.workspace import Item, last_written_s
 from dashboard import metrics, show, state
 from dashboard.screens import PageInfo
+
+logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S: Final = 900  # an import may work on one file of a large trace for minutes
 
@@ -25,6 +29,10 @@ def show_page(info: PageInfo) -> None:
             importlib.import_module(f"dashboard.screens.{info.module}").render()
         except InputError as error:
             st.error(show.plain(error), icon=":material/error:")
+        except (duckdb.IOException, duckdb.InvalidInputException, FileNotFoundError) as gone:
+            logger.warning("event=file_gone page=%s", info.module, exc_info=gone)
+            reason = str(gone).partition("\n")[0]
+            st.error(f"A file cannot be read any more: {show.plain(reason)}", icon=":material/error:")
 
 
 @st.fragment(run_every=state.LOOK_AGAIN_S)

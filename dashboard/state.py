@@ -5,17 +5,22 @@ A cache is keyed by an item's key, so that a run made again is read again; nothi
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 import streamlit as st
 
-from analytics.workspace import Found, Item, Kind, find_items
+from analytics.errors import InputError
+from analytics.workspace import REPORTS, Found, Item, Kind, find_items
 from dashboard import settings, show
 
 LOOK_AGAIN_S = 5
 MOST_ENTRIES = 64
 MOST_PROBLEMS = 3  # on a page; the sidebar has all
+
+logger = logging.getLogger(__name__)
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -23,7 +28,21 @@ Answer = TypeVar("Answer")
 
 def cached(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
     """Remember a view's answers for all sessions, up to a bound. Its arguments tell everything, as an `Item` does."""
-    return st.cache_data(max_entries=MOST_ENTRIES, show_spinner="reading")(function)
+
+    @functools.wraps(function)
+    def asked(*given: Given.args, **named: Given.kwargs) -> Answer:
+        try:
+            return function(*given, **named)
+        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+            flat = [one for each in given for one in (each if isinstance(each, list | tuple) else [each])]
+            report = next((one for one in flat if isinstance(one, Item) and one.kind in REPORTS), None)
+            if report is None or isinstance(error, InputError):
+                raise
+            # Only the outermost types of a report are known to be right; what is deeper anybody may have written.
+            logger.warning("event=report_not_understood path=%s", report.path, exc_info=error)
+            raise InputError(f"{report.path} holds something else than this version expects; make it again") from error
+
+    return st.cache_data(max_entries=MOST_ENTRIES, show_spinner="reading")(asked)
 
 
 @st.cache_data(ttl=LOOK_AGAIN_S, max_entries=4, show_spinner=False)

@@ -82,7 +82,7 @@ def _rows(item: Item, table: str) -> list[dict[str, Any]]:
 
 def _tables(item: Item) -> dict[str, Any]:
     tables = read_report(item).get("tables")
-    if not isinstance(tables, dict):
+    if not isinstance(tables, dict) or "by region" not in tables:
         raise InputError(
             f"{item.path} is no analysis of cold starts: stowage serverless analyse TRACE --json makes one"
         )

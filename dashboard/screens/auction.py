@@ -99,7 +99,8 @@ def _reports() -> None:
 def _round_label(first: pd.Series) -> str:
     """A round in words. first: figures of one of its reports."""
     utility = f", utility {first['utility']}" if first["utility"] else ""
-    text = f"{first['requests']:,} requests, {first['nodes']:,} nodes, {first['per_node']} per node{utility}"
+    requests, nodes = show.number(first["requests"]), show.number(first["nodes"])
+    text = f"{requests} requests, {nodes} nodes, {first['per_node']} per node{utility}"
     source = str(first["source"])
     return f"{text}: {source if len(source) <= 60 else source[:60] + '…'}"
 

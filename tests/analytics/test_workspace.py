@@ -18,6 +18,10 @@ from analytics.errors import InputError
 from analytics.workspace import Item, find_items, last_written_s, read_json, read_report
 from tests.analytics import builders
 
+# A value of the right type for every key that has one.
+VALUES = {workspace.OBJECT: {}, workspace.LIST: [], workspace.TEXT: "", workspace.NUMBER: -0.5}
+EXAMPLES = {name: VALUES[kind] for name, kind in workspace.TYPES.items()}
+
 
 def write_json(path: Path, value: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +53,7 @@ def test_things_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     write_json(tmp_path / "list.json", {"apiVersion": "v1", "items": [], "kind": "List"})
     write_json(tmp_path / "ours.json", {"kind": "StowageSnapshot"})
     for kind, keys in workspace.REPORTS.items():
-        write_json(tmp_path / "reports" / f"{kind}.json", dict.fromkeys([*keys, "more"]))
+        write_json(tmp_path / "reports" / f"{kind}.json", {name: EXAMPLES.get(name) for name in (*keys, "more")})
     write_json(tmp_path / "a-list.json", [1, 2])
     write_json(tmp_path / "package.json", {"name": "somebody's", "kind": 7})
     (tmp_path / "readme.txt").write_text("{")
@@ -129,6 +133,18 @@ def test_a_report_that_is_cut_is_named(tmp_path: Path, text: bytes) -> None:
     item = only(tmp_path)
     assert item.kind == "broken"
     assert "make it again" in item.problem
+
+
+@pytest.mark.parametrize("name", sorted(workspace.TYPES))
+def test_a_report_whose_keys_mean_something_else_is_named(tmp_path: Path, name: str) -> None:
+    kind, keys = next((kind, keys) for kind, keys in workspace.REPORTS.items() if name in keys)
+    whole = {key: EXAMPLES.get(key) for key in keys}
+    assert only(write_json(tmp_path / "report.json", whole)).kind == kind
+    for wrong in (value for value in (None, True, {}, [], "x", 1) if type(value) is not type(whole[name])):
+        if not (isinstance(whole[name], float) and wrong == 1 and wrong is not True):
+            item = only(write_json(tmp_path / "report.json", whole | {name: wrong}))
+            assert item.kind == "broken"
+            assert f"its {name} is not" in item.problem
 
 
 def test_a_report_is_read_as_what_it_is_now(tmp_path: Path) -> None:
