@@ -25,7 +25,7 @@ def pools(item: Item) -> pd.DataFrame:
         frame.pop("cpu_left_over_milli") / 1000 * model.core_hour_usd
         + frame.pop("memory_left_over_mib") / 1024 * model.gib_hour_usd
     )
-    return _with_pool(frame)
+    return _with_group(frame)
 
 
 def cells(item: Item) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def cells(item: Item) -> pd.DataFrame:
 
     requested: the higher of the two shares, mean over the cell.
     """
-    return _with_pool(ask(item.path, "node_cells", cells=CELLS))
+    return _with_group(ask(item.path, "node_cells", cells=CELLS))
 
 
 def machines(item: Item, first: int, last: int, size: Size) -> pd.DataFrame:
@@ -48,8 +48,8 @@ def tasks_on(item: Item, node: int) -> pd.DataFrame:
     return ask(item.path, "tasks_on_node", node=node, most=MOST_TASKS)
 
 
-def _with_pool(frame: pd.DataFrame) -> pd.DataFrame:
+def _with_group(frame: pd.DataFrame) -> pd.DataFrame:
     sizes = zip(frame["cpu_milli"], frame["memory_mib"], strict=True)
     names = [f"{cpu / 1000:g} cores, {mib / 1024:.4g} GiB" for cpu, mib in sizes]
-    frame.insert(0, "pool", names)
+    frame.insert(0, "group", names)
     return frame

@@ -7,8 +7,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analytics.views import nodes
+from analytics.views import cluster_nodes, nodes
 from analytics.workspace import Item, find_items
+from scheduler.core.snapshot import Node, Pod, a_snapshot, encode_snapshot
 from tests.dashboard.conftest import OpenPage
 
 
@@ -27,7 +28,7 @@ def test_every_machine_is_in_one_cell_and_one_pool(run: Item) -> None:
 def test_cells_are_bounded_however_many_machines_there_are(run: Item, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "CELLS", 5)
     frame = nodes.cells(run)
-    assert len(frame) <= 5 + frame["pool"].nunique()
+    assert len(frame) <= 5 + frame["group"].nunique()
     assert frame["machines"].max() > 1
 
 
@@ -55,3 +56,40 @@ def test_a_machine_that_is_not_there_is_no_fault(cell: Path, open_page: OpenPage
     app = open_page("nodes", cell / "runs", node="999999999999")
     assert not app.exception
     assert any("Nothing ran" in text.value for text in app.markdown)
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Item:
+    """Three nodes in two racks, one of them cordoned; names that no cluster should have."""
+    nodes_of = [("a", "r1", False), ("b", "r2", False), ("<b>c</b>", "r2", True)]
+    cluster = a_snapshot(
+        [
+            Node(name=name, allocatable={"cpu": 4000, "memory": 8 << 30, "pods": 9}, labels=labels, unschedulable=off)
+            for name, rack, off in nodes_of
+            for labels in [{"topology.kubernetes.io/rack": rack, "karpenter.sh/nodepool": "main"}]
+        ],
+        [
+            Pod(name="web", node="a", requests={"cpu": 3000, "memory": 2 << 30}),
+            Pod(name="job", node="b", requests={"cpu": 1000, "memory": 8 << 30}),
+            Pod(name="waits", requests={"cpu": 1000}),
+        ],
+    )
+    (tmp_path / "cluster.json").write_bytes(encode_snapshot(cluster))
+    (item,) = find_items([tmp_path / "cluster.json"]).of("snapshot")
+    return item
+
+
+def test_a_cluster_is_grouped_by_pool_or_rack(snapshot: Item) -> None:
+    pools = cluster_nodes.groups(snapshot, "pool")
+    assert pools[["pool", "machines", "pods"]].to_dict("records") == [{"pool": "main", "machines": 3, "pods": 2}]
+    racks = cluster_nodes.groups(snapshot, "rack").set_index("rack")
+    assert racks["cpu"].to_dict() == {"r1": 0.75, "r2": 0.125}
+    assert racks["cpu_left_over"].to_dict() == {"r1": 0, "r2": pytest.approx(0.375)}
+
+
+def test_the_pods_of_a_node_and_its_names_are_text(snapshot: Item, open_page: OpenPage) -> None:
+    app = open_page("nodes", snapshot.path, by="rack", host="b")
+    assert not app.exception
+    shown = next(table.value for table in app.dataframe if "pod" in table.value.columns)
+    assert shown["pod"].tolist() == ["job"]
+    assert "<b>c</b>" in cluster_nodes.nodes(snapshot)["node"].tolist()
