@@ -25,26 +25,35 @@ _FIGURES: Final = {
     "welfare": "welfare", "bound": "bound", "gap": "gap", "verdict": "verdict", "revenue": "revenue",
     "jain_requests": "jain_requests", "jain_tenants": "jain_tenants", "least_tenant": "least_tenant", "cpu_s": "cpu_s",
 }  # fmt: skip
+_WORDS: Final = ("report", "mechanism", "per_node", "utility", "verdict", "source", "round")
+_TYPES: Final = {
+    "regret": dict, "charges": dict, "charges_slack": dict, "dominant_shares": dict, "prices": dict, "frontier": dict,
+    "allocation": list, "notes": list,
+}  # fmt: skip
 _ROUND: Final = ("source", "per_node", "utility", "requests", "nodes", "tenants")
 
 
 def figures(reports: Sequence[Item]) -> pd.DataFrame:
     """One row per report. gap: share of the bound that is missing, at most; regret: of the optimum, at least and at
     most, in the value of bids; round: equal for reports of the same requests, nodes and bids."""
-    rows = []
-    for item in reports[:MOST_ROWS]:
-        report = _read(item)
-        regret = report.get("regret") or {}
-        rows.append(
-            {"report": item.name}
-            | {column: report.get(name) for name, column in _FIGURES.items()}
-            | {
-                "source": report.get("source", ""),
-                "regret_least": regret.get("at_least"), "regret_most": regret.get("at_most"),
-                "round": " / ".join(str(report.get(name)) for name in _ROUND),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame([_figures(item) for item in reports[:MOST_ROWS]])
+    numbers = [column for column in frame.columns if column not in _WORDS]
+    frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
+    return frame
+
+
+def _figures(item: Item) -> dict[str, Any]:
+    report = _read(item)
+    regret = report.get("regret") or {}
+    return (
+        {"report": item.name}
+        | {column: report.get(name) for name, column in _FIGURES.items()}
+        | {
+            "source": str(report.get("source", "")), "mechanism": str(report.get("mechanism")),
+            "regret_least": regret.get("at_least"), "regret_most": regret.get("at_most"),
+            "round": " / ".join(str(report.get(name)) for name in _ROUND),
+        }
+    )  # fmt: skip
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:
@@ -180,8 +189,9 @@ def bids(journal: Item) -> pd.DataFrame:
 
 def _read(item: Item) -> dict[str, Any]:
     report = read_report(item)
-    if not isinstance(report.get("regret", {}), dict) or not isinstance(report.get("allocation", []), list):
-        raise InputError(f"{item.path} is no report of this version: make it again with stowage auction -o")
+    for name, kind in _TYPES.items():
+        if not isinstance(report.get(name) or kind(), kind):
+            raise InputError(f"{item.path}: its {name} is not of this version: make it again with stowage auction -o")
     return report
 
 

@@ -145,6 +145,15 @@ def by_capacity(report: Item) -> list[Action]:
     return []
 
 
+def sizes(report: Item) -> tuple[str, pd.DataFrame]:
+    """What a search for the fewest nodes found, in a sentence, and the sizes that it tried."""
+    found = read_report(report)
+    columns = ["nodes", "delay_p99_s", "never_placed", "ok"]
+    return str(found.get("why", "")), pd.DataFrame(
+        [{name: tried[name] for name in columns} for tried in found["searched"]]
+    )
+
+
 def by_shape(run: Item) -> list[Action]:
     """The request shape to which most free capacity is of no use."""
     frame = fragmentation.shapes(run)

@@ -20,6 +20,7 @@ evenness, node_prices, frontier = (
     state.cached(auction.node_prices),
     state.cached(auction.frontier),
 )
+notes = state.cached(auction.notes)
 fared, prices_of_run = state.cached(auction.fared), state.cached(auction.prices_of_run)
 rounds, pool_prices, bids = (
     state.cached(auction.rounds),
@@ -166,7 +167,7 @@ def _one_report(reports: list[Item]) -> None:
     state.forget_unknown("report", names)
     name = st.selectbox("Report", names, names.index(with_frontier), key="report", bind="query-params")
     item = next(one for one in reports if one.name == name)
-    for note in auction.notes(item)[:20]:
+    for note in notes(item)[:20]:
         st.caption(f":material/warning: {show.plain(note)}")
     towards, points = frontier(item)
     if not points.empty:

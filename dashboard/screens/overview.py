@@ -10,7 +10,7 @@ import streamlit as st
 from analytics.errors import InputError
 from analytics.views import overview, replay
 from analytics.views.overview import Action, Packed
-from analytics.workspace import Found, Item, read_report
+from analytics.workspace import Found, Item
 from dashboard import later, show, state
 
 summary, by_policy, by_shape = (
@@ -21,6 +21,7 @@ summary, by_policy, by_shape = (
 by_capacity, by_plan = state.cached(overview.by_capacity), state.cached(overview.by_plan)
 by_drain, by_journal = state.cached(overview.by_drain), state.cached(overview.by_journal)
 course, shares, flow = state.cached(replay.course), state.cached(replay.shares), state.cached(replay.flow)
+sizes = state.cached(overview.sizes)
 live_course, open_plans = state.cached(overview.live_course), state.cached(overview.open_plans)
 COMMANDS = (
     "make demo",
@@ -201,9 +202,13 @@ def _capacity_tables(found: Found) -> None:
     """Sizes that capacity searches tried: no other page shows them."""
     for number, item in enumerate(found.of("capacity")):
         with st.expander(f"Sizes tried: {show.plain(item.name)}"):
-            report = read_report(item)
-            st.caption(show.plain(report.get("why", "")))
-            show.table(pd.DataFrame(report["searched"]), f"capacity-{number}", {"ok": "Within the limit"})
+            try:
+                why, frame = sizes(item)
+            except InputError as error:
+                st.caption(f":material/warning: {show.plain(error)}")
+                continue
+            st.caption(show.plain(why))
+            show.table(frame, f"capacity-{number}", {"ok": "Within the limit"})
 
 
 def _say_where_actions_come_from(found: Found) -> None:

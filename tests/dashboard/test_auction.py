@@ -167,10 +167,13 @@ def test_a_journal_without_price_rounds_says_how_to_have_them(tmp_path: Path, op
 
 def test_a_report_that_is_cut_or_of_another_shape_is_told(reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
     report = json.loads((reports / "drf.json").read_text())
-    (tmp_path / "odd.json").write_text(json.dumps(report | {"allocation": 7}))
-    app = open_page("auction", tmp_path)
-    assert not app.exception
-    assert "no report of this version" in app.error[0].value.replace("\\", "")
+    for odd in ({"allocation": 7}, {"charges": 7}, {"prices": [1]}, {"frontier": {"points": [{}]}}, {"regret": [2]}):
+        (tmp_path / "odd.json").write_text(json.dumps(report | odd))
+        app = open_page("auction", tmp_path)
+        assert not app.exception
+        assert "version" in app.error[0].value.replace("\\", "")
+    (tmp_path / "odd.json").write_text(json.dumps(report | {"efficiency": "much", "nodes": None}))
+    assert not open_page("auction", tmp_path).exception
 
 
 def test_an_empty_workspace_names_the_commands(tmp_path: Path, open_page: OpenPage) -> None:

@@ -185,6 +185,17 @@ def test_plans_of_the_journal_that_nobody_decided_come_first(tmp_path: Path, ope
     assert len(course) == overview.BINS
 
 
+def test_odd_reports_are_told_beside_what_else_is_worth_doing(runs: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    a_report(tmp_path, "plan.json", a_plan(placed={"high": 7}))
+    a_report(tmp_path, "size.json", a_search(100, 90, {100: 5}) | {"limit_s": None})
+    a_report(tmp_path, "drain.json", {"nodes_before": "x", "nodes_after": 2, "drained": 7})
+    app = open_page("overview", runs, tmp_path, of="slow")
+    assert not app.exception
+    told = [text.value for text in app.caption if "than this version expects" in text.value.replace("\\", "")]
+    assert len(told) == 3
+    assert any("Place by quick" in text.value for text in app.markdown)
+
+
 def test_a_summary_of_another_version_is_told(tmp_path: Path, open_page: OpenPage) -> None:
     some_runs(tmp_path)
     summary = json.loads((tmp_path / "slow" / "summary.json").read_text())
