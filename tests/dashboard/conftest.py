@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,10 @@ from typer.testing import CliRunner
 
 import stowage
 from dashboard import settings
-from dashboard.screens import PAGES
 from tests.conftest import MadeOnce
 from tests.dashboard.workspaces import make_workspace
 
 OpenPage = Callable[..., AppTest]
-
-WRITTEN = [info for info in PAGES if find_spec(f"dashboard.screens.{info.module}")]
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from analytics.workspace import LIST, NUMBER, OBJECT, REPORTS, TEXT, TYPES
-from tests.dashboard.conftest import WRITTEN, OpenPage
+from dashboard.screens import PAGES
+from tests.dashboard.conftest import OpenPage
 
-EVERY = tuple(info.module for info in WRITTEN)
+EVERY = tuple(info.module for info in PAGES)
 
 
 def cut(file: Path) -> None:
