@@ -21,7 +21,7 @@ def show_live_plans() -> None:
     except live.Refused as refused:
         st.error(show.plain(refused), icon=":material/error:")
         return
-    st.caption(f"As {show.plain(person.name)}. What you may do is what your own rights in the cluster allow.")
+    st.text(f"As {person.name}. What you may do is what your own rights in the cluster allow.")
     if not plans:
         st.info("There is no Plan that you may see.", icon=":material/info:")
         return
@@ -91,11 +91,16 @@ def _show_buttons(person: live.Person, plan: dict[str, Any]) -> None:
         return
     reason = None if may else "Your rights in the cluster do not let you patch plans.stowage.dev."
     waits = spec.get("mode") == "approve" and not spec.get("approved")
+    approves = stops = False
     with st.container(horizontal=True):
-        if waits and st.button("Approve", type="primary", key="approve", disabled=not may, help=reason):
-            _act(person, "approve", name)
-        if not spec.get("stopped") and st.button("Stop", key="stop", disabled=not may, help=reason):
-            _act(person, "stop", name)
+        if waits:
+            approves = st.button("Approve", type="primary", key="approve", disabled=not may, help=reason)
+        if not spec.get("stopped"):
+            stops = st.button("Stop", key="stop", disabled=not may, help=reason)
+    if approves:
+        _act(person, "approve", name)
+    elif stops:
+        _act(person, "stop", name)
     if reason:
         st.caption(reason)
 
