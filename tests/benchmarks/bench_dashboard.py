@@ -162,18 +162,17 @@ def numbers(tab: Any, run: Path, folder: Path) -> Iterator[tuple[str, Any, Any]]
     import duckdb
 
     def count(file: Path, where: str = "true") -> int:
-        found = duckdb.connect().sql(f"select count(*) from '{file}' where {where}").fetchone()
-        return int(found[0]) if found else 0
+        return int(duckdb.connect().sql(f"select count(*) from '{file}' where {where}").fetchall()[0][0])
 
     tab.visit("nodes?run=runs/best-fit")
     yield "machines", tile(tab, "Machines"), f"{count(run / 'nodes.parquet'):,}"
     tab.visit("replay?run=runs/best-fit")
-    shown = {row["tier"]: int(row["arrived"]) for row in download(tab, "between")}
+    shown = {row["tier"]: int(row["submitted"]) for row in download(tab, "between")}
     for tier in json.loads((run / "run.json").read_text())["tiers"]:
         low = -(2**31) if tier["min"] is None else tier["min"]
         high = 2**31 if tier["max"] is None else tier["max"]
         held = count(run / "placements.parquet", f"not initial and priority between {low} and {high}")
-        yield f"arrived, {tier['name']}", shown.get(tier["name"]), held
+        yield f"submitted, {tier['name']}", shown.get(tier["name"]), held
     tab.visit("data?trace=trace")
     kept = sum(count(path) for path in (folder / "trace").glob("*.parquet"))
     yield "rows kept", tile(tab, "Rows kept"), f"{kept:,}"
@@ -188,5 +187,5 @@ def tile(tab: Any, label: str) -> str:
 def download(tab: Any, key: str) -> list[dict[str, str]]:
     """The rows of a table, by its button."""
     with tab.page.expect_download() as waiting:
-        tab.page.locator(f".st-key-{key}-csv button").click()
+        tab.page.locator(f".st-key-{key}-csv button").first.click()
     return list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text())))
