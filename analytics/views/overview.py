@@ -188,11 +188,11 @@ def by_plan(report: Item) -> list[Action]:
     costs = "; ".join(part for part in (lost, moved) if part)
     worth = min(gained / waiting, 1.0) if waiting else 0.0
     title, value = "Carry out the plan", f"pods that run: {words}"
-    return [Action(title, value, basis, "plan", worth, costs, {"report": report.name})]
+    return [Action(title, value, basis, "plan", worth, costs, {"plan": report.name})]
 
 
 def by_drain(report: Item) -> list[Action]:
-    """Nodes that can be emptied, by `stowage pack --fewest-nodes`."""
+    """Nodes that can be emptied, by `stowage pack --minimise nodes`."""
     found = read_report(report)
     before, after = int(found["nodes_before"]), int(found["nodes_after"])
     if after >= before:
@@ -202,7 +202,7 @@ def by_drain(report: Item) -> list[Action]:
     costs = f"{moves:,} pods moved" if isinstance(moves, int) and moves else ""
     return [
         Action(f"Drain {gone:,} nodes", f"{gone:,} of {before:,} nodes can be emptied", basis, "plan", gone / before,
-               costs, {"report": report.name})
+               costs, {"plan": report.name})
     ]  # fmt: skip
 
 
@@ -215,7 +215,7 @@ def by_journal(journal: Item) -> list[Action]:
     more = f", and {len(frame) - 1:,} more" if len(frame) > 1 else ""
     text = f"{newest['message'] or 'proposed'} ({newest['time_utc']:%Y-%m-%d %H:%M} UTC)"
     title = f"Decide on plan {newest['plan']}{more}"
-    return [Action(title, text, f"journal {journal.name}", "plan", 1.0, "", {"journal": journal.name})]
+    return [Action(title, text, f"journal {journal.name}", "plan", 1.0, "", {"plan": journal.name})]
 
 
 def open_plans(journal: Item) -> pd.DataFrame:

@@ -115,6 +115,7 @@ def test_a_plan_counts_what_it_places_and_what_it_costs(tmp_path: Path) -> None:
     assert action.value == "pods that run: +4 at priority 9"
     assert action.costs == "2 fewer at priority 0; 1 pods moved, 2 evicted"
     assert action.worth == pytest.approx(4 / 5)
+    assert (action.page, action.query) == ("plan", {"plan": "plan.json"})  # what the Plan page's choice is held under
     nothing = a_plan(placed={"9": 6, "0": 5})
     assert overview.by_plan(a_report(tmp_path, "nothing.json", nothing)) == []
 
