@@ -34,6 +34,7 @@ class _Maker(Protocol):
 
 
 _PLANNERS: Final[dict[Planner, tuple[str, str]]] = {
+    "agents": ("agents", "AgentRounds"),
     "auction": ("rounds", "AuctionRounds"),
     "freeness": ("freeness", "FreenessPlanner"),
     "packing": ("planner", "PackingPlanner"),

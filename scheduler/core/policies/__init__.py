@@ -90,6 +90,7 @@ def score_function(function: Callable[..., float]) -> Callable[..., float]:
 
 
 _BUILT_IN: Final = {
+    "agents": "agents",
     "auction": "auction",
     "best-fit": "best_fit",
     "dot-product": "dot_product",

@@ -71,6 +71,8 @@ class Agents:
 
     def watch_overloaded(self, rows: NDArray[np.int64], now_us: int) -> None:
         """Of these nodes those that are overloaded look at themselves, each at an instant drawn from an interval."""
+        while self.desk.at[d.TIMERS] + len(rows) > len(self.desk.timer_keys):
+            self.desk = _with_timers(self.desk, len(self.desk.timer_keys))
         _watch_overloaded(self.books, self.desk, self.rules, np.asarray(rows, np.int64), now_us)
 
     def advance(self, until_us: int, arrivals_us: Ints, arrivals: Codes) -> Ints:

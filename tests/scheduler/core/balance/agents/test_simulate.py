@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from scheduler.core.balance.agents.desk import F_HELD, F_PLACED, F_REJECTED, F_RELEASED
+from scheduler.core.balance.agents.desk import F_HELD, F_PLACED, F_REJECTED, F_RELEASED, TIMERS
 from scheduler.core.balance.agents.settings import Settings
-from scheduler.core.balance.agents.simulate import Outcome, simulate
+from scheduler.core.balance.agents.simulate import FIRST_ROWS, Agents, Outcome, simulate
 from scheduler.core.balance.agents.validator import broken_rules
-from scheduler.core.balance.agents.world import FINISHED
+from scheduler.core.balance.agents.world import FINISHED, make_books
 from scheduler.core.balance.problem import WAITING
 from scheduler.core.errors import StowageInputError
 from tests.scheduler.core.balance.agents.worlds import a_random_world, a_world
@@ -216,3 +216,12 @@ def test_broken_arrivals_are_refused(rows, times, words):
 def test_a_window_has_a_length():
     with pytest.raises(StowageInputError, match="window is 0 s"):
         simulate(a_world([[1]], [{"demand": [1]}]), np.zeros(0, np.int64), np.zeros(0, np.int32), 0.0)
+
+
+def test_more_nodes_than_there_are_timers_at_first_watch_themselves():
+    count = 2 * FIRST_ROWS
+    world = a_world([[1]] * count, [{"demand": [2], "home": n} for n in range(count)])
+    agents = Agents(make_books(world), Settings(), 0)
+    agents.watch_overloaded(np.arange(count), 0)
+    assert agents.desk.at[TIMERS] == count <= len(agents.desk.timer_keys)
+    assert agents.desk.is_watched.all()
