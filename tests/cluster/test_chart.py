@@ -64,8 +64,11 @@ def without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in keys}
 
 
-# The Prometheus operator's definitions are not in a bare cluster; a claim named journal is not either.
-INSTALLABLE = without(EVERYTHING, "serviceMonitor") | {"planner": {"mode": "auto"}}
+# The Prometheus operator's definitions are not in a bare cluster; claims named journal and runs are not either.
+INSTALLABLE = without(EVERYTHING, "serviceMonitor") | {
+    "planner": {"mode": "auto"},
+    "dashboard": without(EVERYTHING["dashboard"], "runsVolume"),
+}
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Closed with the last test of the module: Playwright's event loop runs on in the worker's thread until then."""
     path = find_browser()
     if path is None:
         pytest.skip("no Chromium: make browser installs Debian's, or name yours in CHROMIUM")
@@ -40,14 +41,14 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def filled(browser: Any, workspace: Path) -> Iterator[Server]:
     """A dashboard over the small workspace."""
     with started(workspace, "--journal", workspace / "journal") as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def empty(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A dashboard over nothing."""
     with started(tmp_path_factory.mktemp("empty")) as server:
