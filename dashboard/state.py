@@ -68,6 +68,17 @@ def choose(label: str, key: str, *kinds: Kind, missing: str, commands: Sequence[
     return next(item for item in items if item.name == name)
 
 
+def choose_run() -> Item | None:
+    """One replay of a cluster trace, held in the address under `run`."""
+    return choose(
+        "Run",
+        "run",
+        "replay",
+        missing="No run of a cluster trace is here.",
+        commands=("stowage replay TRACE --policy best-fit -o runs/best-fit",),
+    )
+
+
 def choose_many(label: str, key: str, *kinds: Kind, missing: str, commands: Sequence[str] = ()) -> list[Item]:
     """Several items of these kinds, all at first; held in the address under `key`."""
     items = workspace().of(*kinds)

@@ -37,10 +37,7 @@ def render() -> None:
 
 
 def _show_shapes() -> None:
-    item = state.choose(
-        "Run", "run", "replay", missing="No run of a cluster trace is here.",
-        commands=("stowage replay TRACE --policy best-fit -o runs/best-fit",),
-    )  # fmt: skip
+    item = state.choose_run()
     if item is None:
         return
     frame = shapes(item)

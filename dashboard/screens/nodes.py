@@ -22,7 +22,7 @@ cluster_cells, cluster_groups = state.cached(cluster_nodes.cells), state.cached(
 nodes_between, pods_on = state.cached(cluster_nodes.nodes_between), state.cached(cluster_nodes.pods_on)
 COLUMNS = 60  # cells in a row of the heat map
 MOST_BLOCKS = 40
-WHAT = {"requested": "the scarcer of both", "cpu": "CPU", "memory": "memory"}
+SHADES = ("requested", "cpu", "memory")  # requested: of the two the scarcer
 HEADINGS = {
     "machines": "Machines",
     "cpu": "CPU requested, share",
@@ -43,10 +43,7 @@ def render() -> None:
 
 
 def _show_run() -> None:
-    item = state.choose(
-        "Run", "run", "replay", missing="No run of a cluster trace is here.",
-        commands=("stowage replay TRACE --policy best-fit -o runs/best-fit",),
-    )  # fmt: skip
+    item = state.choose_run()
     if item is None:
         return
     of_pools = pools(item)
@@ -68,9 +65,9 @@ def _show_run() -> None:
         "Left over: what remains of a resource when the machine's other one is used up at the present mix. "
         "Shares are of what is installed, over the whole run; above 100 % where requests were over-committed."
     )
-    state.forget_unknown("shade", list(WHAT))
+    state.forget_unknown("shade", SHADES)
     shade = st.segmented_control(
-        "Shade by the requested share of", list(WHAT), default="requested", key="shade", bind="query-params",
+        "Shade by the requested share of", SHADES, default="requested", key="shade", bind="query-params",
     )  # fmt: skip
     frame = cells(item)
     picked = show.chart(

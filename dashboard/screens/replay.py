@@ -17,14 +17,13 @@ overloaded, between, hours = (
     state.cached(replay.hours),
 )
 RESOURCES = {"cpu_milli": "CPU", "memory_mib": "memory", "disk_mib": "disk", "gpu_milli": "GPUs"}
-COMMANDS = ("stowage replay TRACE --policy best-fit -o runs/best-fit", "stowage dashboard runs")
 PLAY_EVERY_S = 1.5
 Span = tuple[float, float]
 
 
 def render() -> None:
     """The page."""
-    item = state.choose("Run", "run", "replay", missing="No run of a cluster trace is here.", commands=COMMANDS)
+    item = state.choose_run()
     if item is None:
         return
     span = _choose_span(hours(item))
