@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import streamlit as st
 import uvicorn
@@ -45,7 +46,7 @@ def serve(
 
     Raises InputError if a folder is not there, or the address and port cannot be had.
     """
-    check_folders(chosen)
+    check_sources(chosen)
     if chosen.limit_namespaces and chosen.cluster is None:
         raise InputError("--limit-namespaces asks a cluster what people may see: give --kubeconfig or --in-cluster")
     with listen(host, port) as listening:
@@ -64,13 +65,26 @@ def serve(
         server.run(sockets=[listening])
 
 
-def check_folders(chosen: settings.Settings) -> None:
-    """Raise InputError for what is not there; the journal is made by a planner, perhaps later."""
+def check_sources(chosen: settings.Settings) -> None:
+    """Raise InputError for what is not there or is no address; the journal is made by a planner, perhaps later."""
     lost = [str(path) for path in chosen.paths if not path.exists()]
     if lost:
         raise InputError(f"there is no {', no '.join(lost)}: give folders or files that exist")
+    for address in chosen.metrics:
+        if not _is_web_address(address):
+            raise InputError(
+                f"--metrics {address}: not an http address; give one such as http://localhost:9090/metrics"
+            )
     if chosen.journal and not chosen.journal.exists():
         logger.warning("event=no_journal path=%s its pages stay empty until a planner writes there", chosen.journal)
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def open_page() -> Iterator[OpenPage]:
             app.query_params[name] = value
         return app.run()
 
+    ours = sys.modules["__main__"]
     yield open_it
+    sys.modules["__main__"] = ours  # Streamlit left its page there; a process that is spawned would run it as its own
     settings.use(settings.Settings())
 
 

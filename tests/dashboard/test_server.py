@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from analytics.errors import InputError
 from dashboard import metrics
-from dashboard.server import allowed_hosts
+from dashboard.server import allowed_hosts, check_sources
+from dashboard.settings import Settings
 from tests.dashboard.serving import Server, started
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +135,14 @@ def test_a_port_in_use_and_folders_that_are_not_there_end_the_start(tmp_path: Pa
     assert done.returncode == 2
     assert f"there is no {tmp_path}/nothing, no {tmp_path}/none" in done.stderr
     assert stowage("--host", "no.such.name.invalid").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "address", ["file:///etc/passwd", "ftp://x/metrics", "localhost:9090", "http:///metrics", "http://["]
+)
+def test_metrics_are_read_over_http_only(address: str) -> None:
+    with pytest.raises(InputError, match=f"--metrics {re.escape(address)}: not an http address"):
+        check_sources(Settings(metrics=(address,)))
 
 
 def test_an_address_of_both_families_is_listened_on_where_none_is_given(tmp_path: Path) -> None:
