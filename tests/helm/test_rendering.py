@@ -200,6 +200,29 @@ def test_without_metrics_peers_only_the_test_may_connect_to_the_scheduler(render
     assert ("NetworkPolicy", "s-stowage-planner") not in objects
 
 
+def test_the_dashboard_may_ask_for_the_metrics_that_it_shows_and_for_nothing_else(render: Render) -> None:
+    objects = render({"dashboard": {"enabled": True}})
+    rule, names = objects["NetworkPolicy", "s-stowage-dashboard-asks"]["spec"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == [8787, 8788]
+    assert {port["port"] for port in names["ports"]} == {53}
+    for asked in ("scheduler", "planner"):
+        (heard,) = [
+            rule
+            for rule in objects["NetworkPolicy", f"s-stowage-{asked}"]["spec"]["ingress"]
+            for peer in rule["from"]
+            if peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "dashboard"
+        ]
+        assert len(heard["ports"]) == 1
+    for values in ({"dashboard": {"enabled": True, "metrics": False}}, {"dashboard": {"metrics": True}}):
+        objects = render(values)
+        assert ("NetworkPolicy", "s-stowage-dashboard-asks") not in objects
+        assert ("NetworkPolicy", "s-stowage-planner") not in objects
+        assert "component: dashboard" not in yaml.safe_dump(objects["NetworkPolicy", "s-stowage-scheduler"])
+    alone = render({"dashboard": {"enabled": True}, "planner": {"enabled": False}})
+    words = alone["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert [word for word in words if word.startswith("--metrics")] == ["--metrics=http://s-stowage:8787/metrics"]
+
+
 def test_a_changed_setting_restarts_the_pods_and_an_unchanged_one_does_not(render: Render) -> None:
     def checksum(objects: Objects, component: str) -> str:
         template = objects["Deployment", f"s-stowage-{component}"]["spec"]["template"]
@@ -272,11 +295,12 @@ def test_what_the_scheduler_may_lock_is_what_it_is_told_to_lock(objects: Objects
 
 def test_the_dashboard_is_pointed_at_what_is_mounted_and_at_nothing_else(render: Render) -> None:
     alone = render({"dashboard": {"enabled": True}})["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]
-    assert alone["containers"][0]["args"] == ["dashboard", "--host=", "--port=8501", "--sessions=50"]
+    asked = ["--metrics=http://s-stowage:8787/metrics", "--metrics=http://s-stowage-planner:8788/metrics"]
+    assert alone["containers"][0]["args"] == ["dashboard", *asked, "--host=", "--port=8501", "--sessions=50"]
     pod = render(EVERYTHING)["Deployment", "s-stowage-dashboard"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["args"] == [
-        "dashboard", "/var/lib/stowage-runs", "--journal=/var/lib/stowage/journal", "--host=", "--port=8501",
+        "dashboard", "/var/lib/stowage-runs", "--journal=/var/lib/stowage/journal", *asked, "--host=", "--port=8501",
         "--sessions=50", "--allow-host=stowage.example.org",
     ]  # fmt: skip
     mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
