@@ -39,6 +39,8 @@ from scheduler.core.policies.agents import SETTABLE
 from scheduler.core.policies.parameters import Settings
 
 ROUND_US = 1_000_000
+TURN_US = 20_000  # by which a priority level asks after the next higher one: two placements take less
+TURNS_US = ROUND_US // 2  # within which all have asked
 RETRY_S = 64  # between two tries of a group that is refused, at most
 MANY = 1 << 40  # more than there are tasks
 ON_ITS_WAY = 0  # of Books.request: any request; the agents leave such a task alone
@@ -65,6 +67,7 @@ class AgentRounds:
         chosen = AgentSettings(**numbers)
         self.agents = Agents(self.books, chosen, running.seed, given.window_us[0])
         self.progress = running.progress
+        self.top = int(given.tasks.level_of_group.max(initial=0))
         groups = len(given.tasks.class_of_group)
         self.next_us, self.wait_us = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
         self.allowed, self.placed = np.full(groups, MANY, np.int64), np.zeros(groups, np.int64)
@@ -107,19 +110,27 @@ class AgentRounds:
             _empty_freed(running.progress)
             return
         self.state[ROUNDS] += 1
-        moves = agents.advance(now_us + ROUND_US - 1, np.full(len(waiting), now_us, np.int64), waiting)
+        moves = agents.advance(now_us + ROUND_US - 1, now_us + self._turns(running, waiting), waiting)
         self._carry_out(running, moves, waiting, now_us)
         _empty_freed(running.progress)
 
     def _list_waiting(self, running: Running, now_us: int) -> NDArray[np.int32]:
-        """Tasks to submit now, as they came."""
+        """Tasks to submit in this round, by priority and then as they came."""
         while True:
             count = _list_groups(
                 running.queues, running.given.tasks, self.books, self.next_us, self.allowed, self.listed, now_us
             )
             if count <= len(self.listed):
-                return self.listed[:count].copy()
+                listed = self.listed[:count]
+                level = running.given.tasks.level_of_group[running.given.tasks.group[listed]]
+                return listed[np.argsort(-level, kind="stable")]
             self.listed = np.zeros(2 * count, np.int32)
+
+    def _turns(self, running: Running, waiting: NDArray[np.int32]) -> NDArray[np.int64]:
+        """When each asks, counted from the round's start: the more important have been answered before."""
+        tasks = running.given.tasks
+        level = tasks.level_of_group[tasks.group[waiting]].astype(np.int64)
+        return min(TURN_US, TURNS_US // max(self.top, 1)) * (self.top - level)
 
     def _carry_out(self, running: Running, moves: NDArray[np.int64], waiting: NDArray[np.int32], now_us: int) -> None:
         """Start what landed and ask for what shall migrate."""

@@ -19,7 +19,7 @@ BENCHES = (
     "command", "import", "synth", "replay", "growth", "packing", "extender", "fabric", "diagnose", "detection",
     "faults", "fgd", "auction", "chains", "huawei", "price_round", "assignment", "auction_growth", "auction_lies",
     "auction_replay", "auction_shared", "migration", "restart", "serverless_import",
-    "serverless", "policies", "balance", "rebalance_replay", "dashboard",
+    "serverless", "policies", "balance", "agents", "rebalance_replay", "scale_down", "dashboard",
 )  # fmt: skip
 
 

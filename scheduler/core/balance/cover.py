@@ -15,7 +15,7 @@ from scheduler.core.balance.metaheuristics import cool, greedy
 from scheduler.core.balance.neighbourhoods import improve_parts, move_covers
 from scheduler.core.balance.search import Search
 
-ANNEAL_SHARE = 0.25
+ANNEAL_SHARE = 0.35
 WARM = 0.5  # where annealing begins, in moves of usual cost: the start is worth keeping
 
 

@@ -9,8 +9,8 @@ from scheduler.core.balance.part import solve_part
 from scheduler.core.balance.search import LEAST_WORK, Search
 from scheduler.core.columns import Codes, Ints
 
-STEP_WORK = 0.25
-FEW, MANY = 3, 12
+STEP_WORK = 0.05  # per node that pays too much: many small steps first
+FEW, MANY = 1, 12
 MOST_PLACES = 6_000
 
 
@@ -44,7 +44,7 @@ def improve_parts(search: Search) -> None:
         search.meter.count(nodes + len(search.columns.home))
         most = max(MOST_PLACES // max(len(tasks), 1), 1)
         options = [chosen[search.columns.reach[t, chosen]][:most].tolist() for t in tasks]
-        improved = solve_part(search, tasks, options, min(STEP_WORK, search.left), is_whole=False)
+        improved = solve_part(search, tasks, options, min(STEP_WORK * width, search.left), is_whole=False)
         failed = 0 if improved else failed + 1
 
 

@@ -13,7 +13,7 @@ from scheduler.core.policies.parameters import MIGRATION, Parameter
 
 PARAMETERS = (
     Parameter("interval_s", 300, "Between two rounds.", "s", 1, 1e6, is_whole=True),
-    Parameter("nodes", 240, "Nodes looked at in a round: half of them overloaded, the rest with the most room.",
+    Parameter("nodes", 200, "Nodes looked at in a round: half of them overloaded, the rest with the most room.",
               "nodes", 2, 5000, is_whole=True),
     Parameter("work", 1, "Counted work of a round's search, about a second of a core each.", "units", 0.001, 1e4),
     *MIGRATION,

@@ -44,14 +44,14 @@ class Settings:
     """How the agents behave, see `RANGES`. Raises StowageInputError, naming everything that is out of range."""
 
     brokers: int = 4
-    candidates: int = 3
+    candidates: int = 2
     staleness_s: float = 5.0
     latency_s: float = 0.001
     timeout_s: float = 0.01
     lease_s: float = 0.5
     loss: float = 0.0
     node_failure: float = 0.0
-    refusals: int = 3
+    refusals: int = 2
     resends: int = 3
     depth: int = 3
     check_s: float = 5.0

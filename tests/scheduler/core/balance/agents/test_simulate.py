@@ -68,7 +68,7 @@ def test_an_overloaded_node_is_cured_by_its_cheapest_task():
 
 
 def test_a_new_task_costs_two_messages_for_each_candidate_and_six_more():
-    outcome = run(a_world([[10]] * 5, [{"demand": [1]}]), [0])
+    outcome = run(a_world([[10]] * 5, [{"demand": [1]}]), [0], candidates=3)
     assert outcome.moves[0, 5] == outcome.counters["messages"] == 12
 
 
