@@ -91,7 +91,7 @@ def compare(
         raise InputError("a comparison needs at least two runs")
     runs = [read_run(folder) for folder in folders]
     names = _names(folders)
-    notes = _check_comparable(runs, names, force)
+    notes = [*_check_comparable(runs, names, force), *_limits_that_differ(runs, names)]
     groups = _group(runs, names)
     by_name = dict(zip(names, runs, strict=True))
     flat = {name: metrics.flatten(_summary(run, model)) for name, run in by_name.items()}
@@ -184,6 +184,19 @@ def _check_comparable(runs: Sequence[Run], names: Sequence[str], force: bool) ->
     if notes and not force:
         raise InputError(f"{'; '.join(notes)}: differences would mean nothing (--force compares them all the same)")
     return notes
+
+
+def _limits_that_differ(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """What counts as overload is not the same for all, which is said rather than refused: the rest can be compared."""
+    held: dict[str, list[str]] = {}
+    for run, name in zip(runs, names, strict=True):
+        limits = run.facts.options.get("overcommit") or {}
+        what = ", ".join(f"{resource} x {factor:g}" for resource, factor in sorted(limits.items()))
+        held.setdefault(what or "what is installed", []).append(name)
+    if len(held) < 2:
+        return []
+    each = "; ".join(f"{', '.join(members)}: beyond {what}" for what, members in held.items())
+    return [f"overload is counted by limits that differ (--overcommit), so do not compare it. {each}"]
 
 
 def _window(run: Run) -> str:

@@ -23,7 +23,11 @@ MOST_TEXT = 300  # characters of a rejected row that are shown
 
 @dataclass(frozen=True, slots=True)
 class TraceAbout:
-    """A trace in figures. hours: length of its time range, None where it has no times. imported: when, UTC."""
+    """A trace in figures.
+
+    kept: rows of the sources, not those of tables that were made of them. hours: length of its time range, None where
+    it has no times. imported: when, UTC.
+    """
 
     format: str
     digest: str
@@ -43,7 +47,7 @@ def about(item: Item) -> TraceAbout:
     return TraceAbout(
         meta.format,
         meta.digest,
-        sum(meta.rows.values()),
+        sum(source.rows - source.rejected for source in meta.sources),
         sum(meta.rejected.values()),
         sum(count.get("without", 0) for count in meta.illegal_transitions.values()),
         len(meta.gaps),

@@ -139,6 +139,8 @@ def _differences(items: list[Item], found: Comparison, measures: Sequence[Measur
     st.dataframe(text, hide_index=True, key="differences", height="content",
                  column_config={"": st.column_config.TextColumn("", pinned=True, width=270)})  # fmt: skip
     show.download(frame, "differences")
+    for note in found.notes:
+        st.warning(show.plain(note), icon=":material/warning:")
     if not is_known:
         later.watch(future, "what chance may explain (95 % intervals) is being worked out")
         return

@@ -206,6 +206,11 @@ def test_a_recording_has_no_options_to_differ_by(tmp_path: Path) -> None:
     decided = {"overcommit": {"cpu_milli": 1.25}, "nodes": "x1"}
     runs = [a_run(tmp_path / "r", policy="recorded", mode="recorded"), a_run(tmp_path / "b", options=decided)]
     assert list(compare(runs).groups) == ["recorded", "best-fit"]
+    assert compare(runs).notes == [
+        "overload is counted by limits that differ (--overcommit), so do not compare it. "
+        "r: beyond what is installed; b: beyond cpu_milli x 1.25"
+    ]
+    assert compare([runs[1], a_run(tmp_path / "c", options=decided, policy="worst-fit")]).notes == []
     other = a_run(tmp_path / "w", options=decided | {"overcommit": {"cpu_milli": 1.5}})
     assert list(compare([*runs, other]).groups) == [
         "recorded", "best-fit overcommit=cpu_milli=1.25", "best-fit overcommit=cpu_milli=1.5"

@@ -25,7 +25,7 @@ def workspace(work: Path) -> tuple[str, Path]:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         trace.rename(folder / "trace")
         trace = folder / "trace"
-    _make(folder / "runs" / "recorded", "replay", trace, "--mode", "recorded")
+    _make(folder / "runs" / "recorded", "replay", trace, "--mode", "recorded", *OVERCOMMIT)
     for policy in POLICIES:
         _make(folder / "runs" / policy, "replay", trace, "--policy", policy, *OVERCOMMIT)
     _serverless(work, folder / "runs")
