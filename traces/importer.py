@@ -157,8 +157,12 @@ def _as_trace_error(out: Path) -> Iterator[None]:
 
 
 def _restore_previous(staging: _Staging, out: Path) -> None:
-    """Undo a replacement that was killed between its two renames."""
-    if staging.previous.exists() and not out.exists():
+    """Undo a replacement that was killed between its two renames, or end one that was killed after them."""
+    if not staging.previous.exists():
+        return
+    if (out / "meta.json").is_file():
+        shutil.rmtree(staging.previous)
+    elif not out.exists():
         staging.previous.rename(out)
 
 

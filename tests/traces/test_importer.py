@@ -237,6 +237,16 @@ def test_import_killed_while_it_tidies_up_can_be_repeated(tmp_path: Path, monkey
     assert import_trace("google2011", [source], out, force=True).digest == expected
 
 
+def test_import_killed_while_it_removes_what_it_replaced_can_be_repeated(tmp_path: Path) -> None:
+    source, out = a_long_source(tmp_path / "source"), tmp_path / "trace"
+    expected = import_trace("google2011", [source], out).digest
+    previous = out.with_name("trace.partial") / "previous"
+    shutil.copytree(out, previous)
+    shutil.rmtree(previous / "machines")
+    assert import_trace("google2011", [source], out, force=True).digest == expected == digest_of(out)
+    assert not previous.exists()
+
+
 def real_rows(locate: Callable[[str], Path], name: str, count: int = 60) -> bytes:
     with gzip.open(locate(f"google2011/{name}")) as stream:
         return b"".join(itertools.islice(stream, count))
