@@ -80,6 +80,17 @@ def test_who_finds_no_room_waits_and_comes_again(tmp_path: Path, monkeypatch) ->
     assert outcome.counters["placements"] == 3
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_of_those_who_ask_in_one_round_the_most_important_has_the_room(seed: int, tmp_path: Path, monkeypatch) -> None:
+    trace = SmallTrace()
+    trace.machine(1, cpu=1000, memory=65536)
+    for job, priority in enumerate((0, 2, 9, 4)):
+        trace.task(ran(6, 6, 16, on=1), job=job, cpu=1000, memory=100, priority=priority)
+    given = load(trace.write(tmp_path / "trace", (0, 12)))
+    run(given, monkeypatch, seed=seed)
+    assert [row for (row, _), one in placements_of(given).items() if one.start_us is not None] == [2]
+
+
 def test_an_overloaded_node_sends_a_task_away_and_is_well(tmp_path: Path, monkeypatch) -> None:
     trace = SmallTrace()
     for machine in (1, 2):
