@@ -41,7 +41,7 @@ def costs(runs: Sequence[Item]) -> pd.DataFrame:
                     "policy": run.facts.policy,
                     "wall_s": run.cost.wall_s,
                     "cpu_s": run.cost.cpu_s,
-                    "events_per_cpu_s": run.cost.events_per_cpu_s,
+                    "events_per_cpu_s": round(run.cost.events_per_cpu_s),
                     "peak_memory_mib": run.cost.peak_rss_mib,
                     "machine": run.cost.machine,
                 }

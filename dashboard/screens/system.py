@@ -32,7 +32,7 @@ def render() -> None:
     measured = costs(found.of("replay"))
     if not measured.empty:
         st.subheader("What replays cost")
-        show.table(measured, "costs")
+        show.table(measured, "costs", {"events_per_cpu_s": "Events per CPU second"})
     st.subheader("Versions")
     show.table(versions(), "versions")
 
