@@ -25,7 +25,7 @@ from tests.helm.conftest import CHART, EVERYTHING
 
 NAMESPACE, RELEASE = "stowage-system", "s"
 # Written by the cluster's own machinery for whatever runs, and outlived by it; events go after an hour.
-OF_THE_CLUSTER = {"events", "endpoints", "endpointslices", "nodes", "namespaces", "leases/kube-node-lease"}
+OF_THE_CLUSTER = {"events", "endpoints", "endpointslices", "nodes", "namespaces"}
 
 
 def everything(cluster: Cluster) -> set[tuple[str, str, str]]:

@@ -38,13 +38,20 @@ def commands() -> list[str]:
     return [line.removeprefix("$ ").split("  #")[0] for line in lines if line.startswith("$ ")]
 
 
+def program_of(pod: dict[str, Any]) -> tuple[str, str]:
+    """The component, and what its pods run: a Deployment's pods one program, another after an upgrade changed them."""
+    labels = pod["metadata"]["labels"]
+    component = labels["app.kubernetes.io/component"]
+    return component, component + labels.get("pod-template-hash", "")
+
+
 class StandIn:
     """Runs what the chart's pods would run, once each."""
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
         self.plane, self.folder, self.port = plane, folder, free_port()
         self.said: list[str] = []
-        self._done: set[str] = set()
+        self.played: set[str] = set()  # "component" + template hash of what runs, or has run to its end
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
 
@@ -60,13 +67,23 @@ class StandIn:
         while not self._stop.wait(0.3):
             with contextlib.suppress(ApiFailure, OSError):  # what is not there yet is there next time
                 for pod in self.plane.pods(NAMESPACE):
-                    component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
-                    # A Deployment's pods are one program here, started anew when an upgrade changes them.
-                    program = component + pod["metadata"]["labels"].get("pod-template-hash", "")
+                    component, program = program_of(pod)
                     play = getattr(self, f"_play_{component}", None)
-                    if play and program not in self._done and pod["spec"].get("nodeName"):
-                        self._done.add(program)
+                    is_here = pod["spec"].get("nodeName") and "deletionTimestamp" not in pod["metadata"]
+                    if play and program not in self.played and is_here:
                         play(pod)
+                        self.played.add(program)
+                        break  # that took seconds: what is there now?
+
+    def wait_for_planner(self) -> None:
+        """Until the planner that an upgrade asked for is ready."""
+        self.plane.kubectl("--namespace", NAMESPACE, "rollout", "status", "deployment/stowage-planner")
+
+        def plays_newest() -> bool:
+            pods = [pod for pod in self.plane.pods(NAMESPACE) if "deletionTimestamp" not in pod["metadata"]]
+            return {program for component, program in map(program_of, pods) if component == "planner"} <= self.played
+
+        wait_for("the upgraded planner is ready", plays_newest)
 
     def _account(self, pod: dict[str, Any]) -> Path:
         return self.plane.kubeconfig_for_service_account(NAMESPACE, pod["spec"]["serviceAccountName"])
@@ -149,6 +166,8 @@ def test_every_command_of_the_section_runs(control_plane: ControlPlane, stand_in
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        if command.startswith("helm upgrade"):
+            stand_in.wait_for_planner()
         if command.startswith("stowage plan show"):
             assert "move" in done.stdout
             assert not running(client, "shop", "wide")  # observed, not done
