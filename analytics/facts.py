@@ -54,9 +54,10 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What the run took on one machine on one day; engine_cpu_s is the loop alone, without reading and writing.
+    """What the run took on one machine on one day.
 
-    longest_round_s: CPU seconds of the longest call of the policy's planner.
+    engine_cpu_s: the loop and the policy's planner alone, without reading, writing, and compiling or loading what has
+    been compiled. longest_round_s: of it, the planner's longest call.
     """
 
     wall_s: float

@@ -18,6 +18,7 @@ from analytics.replay.running import Running
 from analytics.replay.sampling import Samples, new_samples
 from analytics.replay.shares import count_shares
 from analytics.replay.state import settle
+from scheduler.core.compiled import compile_time
 from scheduler.core.policies import Policy
 from scheduler.core.policies.parameters import Settings, read_settings
 from traces.schema import Tier
@@ -29,7 +30,8 @@ SLICES = 200
 class Outcome:
     """What a replay found, beside what it wrote into the input's own columns.
 
-    cpu_s: of the loop and the planner. longest_round_s: of them, for the planner's longest call. told: see `Running`.
+    cpu_s: of the loop and the planner, without what numba took to compile and load them. longest_round_s: of them, for
+    the planner's longest call. told: see `Running`.
     """
 
     samples: Samples
@@ -58,17 +60,20 @@ def replay(
     running = _prepare(given, policy, preempts, seed, interval_us, tiers)
     settings = read_settings(policy.name, policy.parameters, ()) if settings is None else settings
     planner = new_planner(running, policy, settings)
-    began_s = longest_s = 0.0
-    for until_us in _stops(start_us, end_us, planner):
-        running.advance(until_us)
-        if until_us < start_us:
-            began_s = time.process_time()
-        elif planner is not None:
-            asked_s = time.process_time()
-            planner.act(running, until_us)
-            longest_s = max(longest_s, time.process_time() - asked_s)
-        tick(max(until_us - start_us, 0) / (end_us - start_us))
-    cpu_s = time.process_time() - began_s
+    with compile_time() as compiling:
+
+        def spent_s() -> float:
+            return time.process_time() - compiling.cpu_s
+
+        began_s, longest_s = spent_s(), 0.0
+        for until_us in _stops(start_us, end_us, planner):
+            running.advance(until_us)
+            if planner is not None:
+                asked_s = spent_s()
+                planner.act(running, until_us)
+                longest_s = max(longest_s, spent_s() - asked_s)
+            tick((until_us - start_us) / (end_us - start_us))
+        cpu_s = spent_s() - began_s
     for node in range(len(given.machines)):
         settle(given.nodes, node, end_us)
     names = ("events", "placements", "evictions", "preemptions", "refusals", "ends", "arrivals")
@@ -110,8 +115,7 @@ def _prepare(
 
 
 def _stops(start_us: int, end_us: int, planner: IntervalPlanner | None) -> list[int]:
-    """Where the loop pauses: for progress, or for the planner. Nothing but compilation happens before the first."""
-    stops = set(np.linspace(start_us, end_us, SLICES + 1).astype(np.int64).tolist())
-    if planner is not None:
-        stops = {start_us, end_us, *range(start_us + planner.every_us, end_us, planner.every_us)}
-    return [start_us - 1, *sorted(stops)]
+    """Where the loop pauses: for progress, or for the planner."""
+    if planner is None:
+        return np.unique(np.linspace(start_us, end_us, SLICES + 1).astype(np.int64)).tolist()
+    return [*range(start_us, end_us, planner.every_us), end_us]

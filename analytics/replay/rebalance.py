@@ -52,7 +52,6 @@ class Rebalancer:
         self.transport = Transport(settings)
         self.progress = running.progress
         self.rounds = self.collisions = 0
-        balance(_smallest_instance(), self.method, Budget(1e-3))  # compiles, before the replay begins
 
     def counters(self) -> dict[str, int]:
         """Rounds in which something was overloaded, and what all policies that migrate count."""
@@ -183,24 +182,3 @@ def _without(
     rest = load.copy()
     np.subtract.at(rest, home, amounts)
     return np.maximum(room - rest, 0)
-
-
-
-def _smallest_instance() -> Instance:
-    """A node with one task too many, and one with room."""
-    two = np.array([[1], [1]], np.int64)
-    return Instance(
-        nodes=row_names(2),
-        resources=("any",),
-        capacity=two,
-        tasks=row_names(2),
-        request=two,
-        use=two,
-        home=np.zeros(2, np.int32),
-        cost=np.ones(2, np.int64),
-        priority=np.zeros(2, np.int64),
-        pinned=np.zeros(2, np.bool_),
-        mask=np.zeros(2, np.int32),
-        allowed=np.ones((1, 2), np.bool_),
-        group=np.full(2, -1, np.int32),
-    )

@@ -34,7 +34,7 @@ def bench(work: Path) -> Report:
     report.notes += [
         "Overload: requests beyond 1.25 x CPU or 1.1 x memory, in machines, mean over time. Waits in seconds.",
         "A migration copies the memory a task requests at 1 Gbit/s; what stands for use is not in this trace.",
-        "longest round: CPU seconds of the planner's longest call, with what it compiles or loads compiled in it.",
+        "longest round: CPU seconds of the planner's longest call, without compiling or loading what is compiled.",
     ]
     return report
 
