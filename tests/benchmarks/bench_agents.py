@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.core.balance.agents.settings import Settings
 from scheduler.core.balance.agents.simulate import Agents, Outcome, simulate
@@ -35,7 +36,7 @@ def bench(work: Path) -> Report:
     report.add("one at a time", **_decisions())
     report.notes.append(
         f"burst: {BURST:,} arrivals in one second on {NODES:,} nodes with {RUNNING:,} tasks; one at a time: "
-        f"{DECISIONS:,} windows of 0.1 s with one arrival. Seconds are CPU."
+        f"{DECISIONS:,} windows of 0.1 s with one arrival. Seconds are CPU. Overload: in whole nodes, over all runs."
     )
     return report
 
@@ -43,6 +44,7 @@ def bench(work: Path) -> Report:
 def _many_runs(runs: int, hardship: dict[str, float]) -> dict[str, Any]:
     seen: Counter[str] = Counter()
     longest, beyond, lost, broken, differ, read = 0, 0, 0, 0, 0, 0
+    before = after = 0.0
     for seed in range(runs):
         world, times, rows = a_random_world(seed)
         rules = Settings(staleness_s=0.1, check_s=0.2, lease_s=0.03, depth=seed % 5, **hardship)
@@ -52,6 +54,7 @@ def _many_runs(runs: int, hardship: dict[str, float]) -> dict[str, Any]:
         longest = max(longest, outcome.counters["longest_chain"])
         beyond += outcome.counters["longest_chain"] > rules.depth
         lost += not _is_whole(world, outcome)
+        before, after = before + _overload(world, world.home), after + _overload(world, outcome.home)
         if reads:
             read += 1
             broken += bool(broken_rules(world, rules, outcome))
@@ -62,8 +65,17 @@ def _many_runs(runs: int, hardship: dict[str, float]) -> dict[str, Any]:
             )
     return {
         "runs": runs, "longest_chain": longest, "chains_beyond_limit": beyond, "runs_that_lost_a_task": lost,
-        "read_by_reference": read, "that_break_a_rule": broken, "repeats_that_differ": differ, **seen,
+        "read_by_reference": read, "that_break_a_rule": broken, "repeats_that_differ": differ,
+        "overload_before": before, "overload_after": after, **seen,
     }  # fmt: skip
+
+
+def _overload(world: World, home: NDArray[np.int32]) -> float:
+    """In whole nodes, over the resources."""
+    load = np.zeros_like(world.capacity)
+    runs = np.flatnonzero(home >= 0)
+    np.add.at(load, home[runs], world.demand[world.kind[runs]])
+    return float((np.maximum(load - world.capacity, 0) / world.capacity).sum())
 
 
 def _is_whole(world: World, outcome: Outcome) -> bool:

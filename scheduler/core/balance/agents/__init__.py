@@ -10,7 +10,9 @@ as old as the last report. A task that wants a place, or that an overloaded node
 4. the owner commits, and the task is there; a lease that nobody commits expires.
 
 After so many refusals the placement is *forced* on the candidate with the least overload added, which is overloaded
-then and offloads in turn. Such chains have a limit, which a node remembers until it is well again.
+then and offloads in turn. Such chains have a limit, which a node remembers until it is well again. A task leaves an
+overloaded node by force only for one that it overloads less than it relieves its own: or a cluster without room would
+send its tasks around for ever.
 
 Messages take time and may be lost; nodes fail. An answer that does not come is asked for again under the same number,
 and whoever gets the same number twice does the thing once. A timeout is longer than any round trip, so an answer is in

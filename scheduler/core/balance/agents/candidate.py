@@ -57,7 +57,8 @@ def hold(books: Books, views: Views, desk: Desk, rules: Rules, j: int, i: int) -
         send(desk, rules, d.HELD, i, j)
         return
     k, forces = books.kind[t], desk.requests[j].forces
-    if not may_go(books, k, n) or (forces == 0 and not has_room(books, k, n)):
+    takes = added_overload(books, k, n) < desk.requests[j].limit if forces == 1 else has_room(books, k, n)
+    if not takes or not may_go(books, k, n):
         note(desk, d.F_REJECTED, t, n, j, number, NOBODY, 0, forces)
         send(desk, rules, d.REJECTED, i, j)
         return

@@ -18,7 +18,8 @@ REQUEST = np.dtype(
         ("task", np.int64), ("owner", np.int64),  # the node it shall leave, NOBODY for who submitted it
         ("depth", np.int64), ("refusals", np.int64), ("tries", np.int64), ("phase", np.int64), ("broker", np.int64),
         ("count", np.int64), ("waits", np.int64), ("chosen", np.int64),  # candidates; answers that are missing; which
-        ("forces", np.int64), ("is_armed", np.int64), ("is_over", np.int64),
+        ("forces", np.int64), ("limit", np.float64),  # a forced placement adds less overload than that
+        ("is_armed", np.int64), ("is_over", np.int64),
         ("number", np.int64), ("timer", np.int64),  # of the attempt; of the wait
         ("phase_us", np.int64), ("began_us", np.int64), ("landed_us", np.int64), ("messages", np.int64),
         ("node", np.int64), ("lease", np.int64), ("next", np.int64),  # where it landed; first lease; next free row

@@ -8,7 +8,7 @@ from scheduler.core.balance.agents import desk as d
 from scheduler.core.balance.agents.broker import Views, mark
 from scheduler.core.balance.agents.desk import Desk, begin_wait, close_request, new_request, note, send
 from scheduler.core.balance.agents.settings import Rules
-from scheduler.core.balance.agents.world import NOBODY, Books, give_back, overload_of
+from scheduler.core.balance.agents.world import NOBODY, Books, give_back, overload_of, relieved_overload
 from scheduler.core.compiled import compiled
 
 
@@ -75,10 +75,15 @@ def _hold_or_refuse(books: Books, views: Views, desk: Desk, rules: Rules, j: int
 
 @compiled
 def _hold_at_best(books: Books, desk: Desk, rules: Rules, j: int) -> bool:
-    """Ask the best of those that answered, and did not refuse, to hold the room; False where there is none."""
-    best = -1
+    """Ask the best of those that answered, and did not refuse, to hold the room; False where there is none.
+
+    A move is forced only where less overload is added than taken away.
+    """
+    best, owner, forces = -1, desk.requests[j].owner, desk.requests[j].forces == 1
+    limit = relieved_overload(books, books.kind[desk.requests[j].task], owner) if owner != NOBODY else np.inf
+    desk.requests[j].limit = limit
     for i in range(desk.requests[j].count):
-        if not desk.has_answered[j, i] or desk.score[j, i] == -np.inf:
+        if not desk.has_answered[j, i] or desk.score[j, i] == -np.inf or (forces and -desk.score[j, i] >= limit):
             continue
         ahead = 1.0 if best < 0 else desk.score[j, i] - desk.score[j, best]
         if ahead > 0.0 or (ahead == 0.0 and desk.candidate[j, i] < desk.candidate[j, best]):

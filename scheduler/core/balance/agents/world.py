@@ -252,3 +252,13 @@ def added_overload(books: Books, k: int, n: int) -> float:
         room = max(books.capacity[n, r] - books.load[n, r], 0)
         added += max(books.demand[k, r] - room, 0) / max(books.capacity[n, r], 1)
     return added
+
+
+@compiled
+def relieved_overload(books: Books, k: int, n: int) -> float:
+    """By how much the node would be overloaded less without one of the kind, once those that leave have left."""
+    relieved = 0.0
+    for r in range(books.capacity.shape[1]):
+        excess = max(books.load[n, r] - books.leaving[n, r] - books.capacity[n, r], 0)
+        relieved += min(books.demand[k, r], excess) / max(books.capacity[n, r], 1)
+    return relieved

@@ -102,6 +102,17 @@ def test_with_full_nodes_and_a_stale_view_a_forced_task_comes_to_the_node_with_l
     assert run(world, [2], depth=1).home[2] == 1
 
 
+def test_a_move_is_forced_only_where_it_adds_less_overload_than_it_takes_away():
+    full = a_world([[10], [10]], [{"demand": [6], "home": 0}, {"demand": [6], "home": 0}, {"demand": [10], "home": 1}])
+    outcome = run(full)
+    assert outcome.home.tolist() == [0, 0, 1]
+    assert (outcome.counters["migrated"], outcome.counters["stayed"] > 0) == (0, True)
+    tasks = [{"demand": [6], "home": 0} for _ in range(3)] + [{"demand": [7], "home": 1, "movable": False}]
+    outcome = run(a_world([[10], [10]], tasks))  # 8 too many against 3: 2 and 3 are left
+    assert sorted(outcome.home.tolist()) == [0, 0, 1, 1]
+    assert (outcome.counters["migrated"], outcome.counters["forced"]) == (1, 1)
+
+
 def test_groups_never_meet():
     tasks = [{"demand": [1], "group": 0} for _ in range(4)]
     outcome = run(a_world([[10]] * 3, tasks), range(4))
