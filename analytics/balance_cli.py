@@ -8,6 +8,7 @@ import typer
 
 _TRACE = "Of a trace"
 _CLUSTER = "Of a cluster"
+_MOVES = "What a move costs, of a trace or a cluster"
 
 
 def balance(
@@ -27,7 +28,7 @@ def balance(
         None, "--at", help="The instant, as in 12h [default: its start].", rich_help_panel=_TRACE
     ),
     nodes: int = typer.Option(100, "--nodes", min=1, help="Machines to cut.", rich_help_panel=_TRACE),
-    load: str = typer.Option("request", "--load", help="What loads a node: request or use.", rich_help_panel=_TRACE),
+    load: str = typer.Option("requests", "--load", help="What loads a node: requests or use.", rich_help_panel=_TRACE),
     overcommit: list[str] = typer.Option(
         [],
         "--overcommit",
@@ -52,6 +53,20 @@ def balance(
         help="Whether such a group shares a rack: preferred, required, off.",
         rich_help_panel=_CLUSTER,
     ),
+    bandwidth_mbit_s: float | None = typer.Option(
+        None,
+        "--bandwidth-mbit-s",
+        min=0,
+        help="Link over which a task's memory is sent [default: 10000].",
+        rich_help_panel=_MOVES,
+    ),
+    dirty_mib_s: float | None = typer.Option(
+        None,
+        "--dirty-mib-s",
+        min=0,
+        help="Memory written meanwhile, no page twice [default: a tenth of 10 Gbit/s, 119.2].",
+        rich_help_panel=_MOVES,
+    ),
     out: Path | None = typer.Option(None, "-o", "--out", help="Write the instance as a StowageBalance file."),
     force: bool = typer.Option(False, "--force", help="Replace files that are there."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on stdout, nothing else."),
@@ -69,7 +84,10 @@ def balance(
     if out is not None and out.exists() and not force:
         raise InputError(f"{out} exists: use --force to replace it, or another name")
     labels = DomainLabels(nic_label, rack_label, group_label, same_rack)
-    options = command.options_of(source, method, budget, by_clock, seed, at, nodes, load, overcommit, labels)
+    options = command.options_of(
+        source, method, budget, by_clock, seed, at, nodes, load, overcommit, labels,
+        bandwidth_mbit_s, dirty_mib_s,
+    )  # fmt: skip
     answers = command.run_methods(options, compare=compare)
     if out is not None:
         write_text(out, write_instance(answers[0].instance))

@@ -18,6 +18,7 @@ from analytics.errors import InputError
 from analytics.options import parse_duration_us, parse_overcommit
 from analytics.report import number, print_table
 from scheduler.core.balance.bounds import find_floor
+from scheduler.core.balance.move_price import UsualMove
 from scheduler.core.balance.problem import WAITING, Budget, Instance, Objective, Result
 from scheduler.core.balance.solve import METHODS, balance
 from scheduler.core.balance.validator import broken_rules
@@ -28,7 +29,10 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class BalanceOptions:
-    """The command's options. budget_s: units of counted work, and with `by_clock` seconds of wall clock too."""
+    """The command's options.
+
+    budget_s: units of counted work, and with `by_clock` seconds of wall clock too. move: None unless stated.
+    """
 
     source: Path
     method: str
@@ -40,6 +44,7 @@ class BalanceOptions:
     load: str
     overcommit: Mapping[str, float]
     labels: DomainLabels
+    move: UsualMove | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +64,7 @@ def read_source(options: BalanceOptions) -> tuple[Instance, list[str]]:
         raise InputError(f"{path} is not there")
     if (path / "meta.json").exists():
         at_us = parse_duration_us(options.at or "0h")
-        cut = Cut(at_us, options.nodes, options.seed, options.load, options.overcommit)
+        cut = Cut(at_us, options.nodes, options.seed, options.load, options.overcommit, options.move or UsualMove())
         return TraceInstant(open_trace(path), at_us).cut(cut)
     if path.is_dir():
         raise InputError(f"{path} is no imported trace (it has no meta.json)")
@@ -71,8 +76,10 @@ def read_source(options: BalanceOptions) -> tuple[Instance, list[str]]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}") from error
     if isinstance(content, dict) and content.get("kind") == KIND:
+        if options.move is not None:
+            raise InputError(f"{path} says what each move costs: --bandwidth-mbit-s and --dirty-mib-s are for others")
         return read_instance(path, content), []
-    return read_cluster(path, data, labels=options.labels)
+    return read_cluster(path, data, options.move, options.labels)
 
 
 def run_methods(options: BalanceOptions, *, compare: bool) -> list[Answer]:
@@ -192,7 +199,7 @@ def print_comparison(answers: list[Answer]) -> None:
 
 def options_of(
     source: Path, method: str, budget: str, by_clock: bool, seed: int, at: str | None, nodes: int, load: str,
-    overcommit: list[str], labels: DomainLabels,
+    overcommit: list[str], labels: DomainLabels, bandwidth_mbit_s: float | None, dirty_mib_s: float | None,
 ) -> BalanceOptions:  # fmt: skip
     """The options as the command was given them. Raises InputError."""
     if method not in METHODS:
@@ -201,4 +208,6 @@ def options_of(
     if seconds <= 0:
         raise InputError(f"--budget {budget}: it is longer than nothing")
     factors = {**Cut(0).overcommit, **dict(parse_overcommit(overcommit))}
-    return BalanceOptions(source, method, seconds, by_clock, seed, at, nodes, load, factors, labels)
+    is_stated = bandwidth_mbit_s is not None or dirty_mib_s is not None
+    move = UsualMove.over(bandwidth_mbit_s, dirty_mib_s) if is_stated else None
+    return BalanceOptions(source, method, seconds, by_clock, seed, at, nodes, load, factors, labels, move)

@@ -27,7 +27,7 @@ from scheduler.core.balance.problem import Instance
 from traces.schema import Trace
 
 RESOURCES = ("cpu_milli", "memory_mib")
-LOADS = ("request", "use")
+LOADS = ("requests", "use")
 NO_USAGE = "(SELECT 0 AS job, 0 AS task_index, 0 AS start_us, 0 AS end_us, 0 AS cpu_milli, 0 AS memory_mib WHERE false)"
 OVERCOMMIT: Mapping[str, float] = {"cpu_milli": 1.25, "memory_mib": 1.1}
 
@@ -42,7 +42,7 @@ class Cut:
     at_us: int
     nodes: int = 100
     seed: int = 0
-    load: str = "request"
+    load: str = "requests"
     overcommit: Mapping[str, float] = field(default_factory=lambda: OVERCOMMIT)
     move: UsualMove = field(default_factory=UsualMove)
 
@@ -70,7 +70,7 @@ class TraceInstant:
     def cut(self, cut: Cut) -> tuple[Instance, list[str]]:
         """The instance, and what a reader should know. Raises InputError where the trace lacks what is asked."""
         if cut.load == "use" and not self.has_usage:
-            raise InputError("--load use: this trace has no table `usage`; --load request is what it has")
+            raise InputError("--load use: this trace has no table `usage`; --load requests is what it has")
         machines = self.machines["machine"]
         rng = np.random.default_rng(cut.seed)
         chosen = np.sort(rng.choice(len(machines), min(cut.nodes, len(machines)), replace=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scheduler.core.balance.migration import MIB, Channel, Migration, WriteSet, migrate_live, migration_cost
 
@@ -21,6 +21,15 @@ class UsualMove:
 
     channel: Channel = LINK
     writes: tuple[WriteSet, ...] = WRITTEN
+
+    @classmethod
+    def over(cls, bandwidth_mbit_s: float | None, dirty_mib_s: float | None) -> UsualMove:
+        """With another link, or memory that is written at another rate; None: as usual.
+
+        Raises StowageInputError for negative or infinite figures.
+        """
+        link = LINK if bandwidth_mbit_s is None else replace(LINK, bandwidth_bytes_per_s=bandwidth_mbit_s * 1e6 / 8)
+        return cls(link, WRITTEN if dirty_mib_s is None else (WriteSet(dirty_mib_s * MIB),))
 
     def of(self, memory_mib: int) -> Migration:
         """The move of a task with so much memory; `refused` with a reason where it would never end."""

@@ -158,6 +158,18 @@ def test_tasks_whose_move_is_refused_stay_and_the_reason_is_told(tmp_path, chann
     assert "tasks that cannot leave machine-1 use 250 cpu_milli more" in balance_core(instance).reasons[0]
 
 
+def test_link_and_dirty_rate_can_be_said_where_the_file_does_not_say_what_a_move_costs(tmp_path):
+    a_trace().write(tmp_path / "trace")
+    found = json.loads(balance(tmp_path / "trace", "--at", "10s", "--json", "--dirty-mib-s", "0"))
+    assert [move["cost"] for move in found["moves"]] == [220]  # 100 MiB, and for 0.1 s what 10 Gbit/s send
+    assert price_moves([100])[0][0] > 220
+    found = json.loads(balance(tmp_path / "trace", "--at", "10s", "--json", "--bandwidth-mbit-s", "0"))
+    assert found["moves"] == []
+    assert found["notes"][-1] == "3 tasks cannot be moved and stay: task-7-0: the link has no bandwidth"
+    with pytest.raises(InputError, match="says what each move costs"):
+        balance(a_file(tmp_path), "--bandwidth-mbit-s", "0")
+
+
 def test_a_pod_whose_move_is_refused_stays_and_one_that_waits_does_not(tmp_path):
     owned = a_pod("a", cpu="3", node="x")
     owned["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}]
