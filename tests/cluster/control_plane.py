@@ -44,6 +44,7 @@ The programs come from `make cluster-tools` (`tests/cluster/binaries.py`).
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import ssl
@@ -161,12 +162,13 @@ class Cluster:
         self.client.patch(f"/api/v1/nodes/{name}", {"metadata": {"annotations": {KWOK_ANNOTATION: "fake"}}})
 
     def make_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> str:
-        """Make a namespace, wait for the ServiceAccount that pods in it need, and return its name."""
+        """Make a namespace, wait until controllers have put into it what they put into each, and return its name."""
         self.client.create(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
         )
-        path = f"/api/v1/namespaces/{name}/serviceaccounts"
-        wait_for(f"the default ServiceAccount of {name}", lambda: self.client.items(path))
+        for what in ("serviceaccounts", "configmaps"):  # default, which pods need, and kube-root-ca.crt
+            path = f"/api/v1/namespaces/{name}/{what}"
+            wait_for(f"the {what} of {name}", functools.partial(self.client.items, path))
         return name
 
     def pods(self, namespace: str | None = None, **params: str) -> list[Json]:
