@@ -216,7 +216,7 @@ def test_kube_scheduler_starts_with_the_charts_configuration_and_account_and_bin
     account = restricted.kubeconfig_for_service_account(NAMESPACE, f"{RELEASE}-stowage-scheduler")
     written = tmp_path / "scheduler.yaml"
     written.write_text(config["data"]["scheduler.yaml"])
-    restricted.start_scheduler("stowage", written, kubeconfig=account)
+    restricted.start_scheduler("of-the-chart", written, kubeconfig=account)
     restricted.client.create_all([a_pod(f"p{n}", namespace, scheduler="stowage") for n in range(5)])
     restricted.wait_until_bound(namespace, 5)
     lease = restricted.client.get(
@@ -224,9 +224,9 @@ def test_kube_scheduler_starts_with_the_charts_configuration_and_account_and_bin
     )
     assert lease["spec"]["holderIdentity"]  # the chart's empty Lease was taken, none was created
     assert lease["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
-    log = restricted.component["stowage"].log_tail(400)
+    log = restricted.component["of-the-chart"].log_tail(400)
     assert "forbidden" not in log.lower(), log
-    restricted.end_program("stowage")
+    restricted.end_program("of-the-chart")
     install(restricted, tmp_path, {"planner": {"mode": "approve"}}, verb="upgrade")  # the Lease's holder is no conflict
     restricted.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
     with pytest.raises(ApiFailure, match="404"):
