@@ -73,6 +73,7 @@ class SmallTrace:
     machines: list[dict[str, Any]] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     extra_events: list[dict[str, Any]] = field(default_factory=list)
+    usage: list[dict[str, Any]] = field(default_factory=list)
     tiers: tuple[Tier, ...] = TIERS_2011
 
     def machine(
@@ -127,6 +128,12 @@ class SmallTrace:
         row = {"time_us": _us(at), "job": job, "task_index": index, "event": event, "priority": 0, "tenant": "a"}
         self.extra_events.append(row | changes)
 
+    def used(self, at: float, until: float, cpu: int, job: int = 1, index: int = 0) -> None:
+        """What a task uses in a while. A trace that says it of none has no such table."""
+        self.usage.append(
+            {"start_us": _us(at), "end_us": _us(until), "job": job, "task_index": index, "cpu_milli": cpu}
+        )
+
     def sorted_tasks(self) -> list[Task]:
         """In the order of the table; a task's row is its place here."""
         return sorted(self.tasks, key=lambda task: (task.job, task.index))
@@ -146,6 +153,8 @@ class SmallTrace:
             ],
             "task_events": events,
         }
+        if self.usage:
+            tables["usage"] = self.usage
         for name, rows in tables.items():
             _write_table(folder, name, rows, parts)
         times = [row["time_us"] for row in events if row["time_us"] != AFTER_END_US]

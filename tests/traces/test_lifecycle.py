@@ -22,6 +22,7 @@ from traces.lifecycle import (
     TASK,
     UNSUBMITTED,
     Seats,
+    compiled,
     empty_tasks,
     legal_order,
     next_state,
@@ -201,3 +202,8 @@ def test_seats() -> None:
 
 def test_a_task_record_is_one_cache_line() -> None:
     assert TASK.itemsize == 64
+
+
+def test_it_compiles_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    assert compiled(lambda number: number + 1)(1) == 2

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from random_traces import random_case
 from replays import load, placements_of
@@ -18,7 +16,6 @@ from analytics.replay.agents import AgentRounds
 from analytics.replay.state import WAITING
 from scheduler.core.policies import get_policy
 from scheduler.core.policies.parameters import read_settings
-from traces.schema import arrow_schema, open_trace
 
 pytestmark = pytest.mark.usefixtures("few_slices")
 POLICY = get_policy("agents")
@@ -112,21 +109,15 @@ def test_an_overloaded_node_sends_a_task_away_and_is_well(tmp_path: Path, monkey
 def test_by_use_a_task_is_forced_on_a_node_that_has_no_room_but_by_requests(
     depth: int, tmp_path: Path, monkeypatch
 ) -> None:
-    trace, use = SmallTrace(), {}
+    trace = SmallTrace()
     for machine in (1, 2):
         trace.machine(machine, cpu=4000, memory=8192)
         for job in (10 * machine, 10 * machine + 1):
             trace.task(ran(0, 1, 1000, on=machine), job=job, cpu=1000, memory=512)
-            use[job] = 2000
+            trace.used(120, 130, job=job, cpu=2000)
     trace.task(ran(100, 101, 1000, on=1), job=99, cpu=1000, memory=512)
-    use[99] = 500
-    written = trace.write(tmp_path / "trace", (0, 1200))
-    rows = [
-        {"start_us": 120 * S, "end_us": 130 * S, "job": job, "task_index": 0, "cpu_milli": cpu}
-        for job, cpu in use.items()
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema("usage")), written.folder / "usage.parquet")
-    given = load(open_trace(written.folder), load="use", from_us=10 * S)
+    trace.used(120, 130, job=99, cpu=500)
+    given = load(trace.write(tmp_path / "trace", (0, 1200)), load="use", from_us=10 * S)
     outcome = run(given, monkeypatch, depth=depth)
     start_s = placements_of(given)[4, 0].in_seconds()[1]
     assert start_s == 100 if depth else start_s > 1000  # when others have ended

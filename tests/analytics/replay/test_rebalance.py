@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_traces import S, SmallTrace, ran
@@ -17,7 +16,6 @@ from analytics.runs import Run, read_run
 from scheduler.core.balance.solve import METHODS
 from scheduler.core.errors import StowageInputError
 from scheduler.core.policies import get_policy, policy_names
-from traces.schema import arrow_schema
 
 EVERY = {"interval_us": 60 * S, "settings": (("interval_s", "60"), ("work", "0.2"))}
 
@@ -37,14 +35,10 @@ def crowded(folder: Path, *, apart: bool = False, use: dict[int, int] | None = N
         )
     trace.task(ran(0, 1, 3000, on=2), job=1, index=3, cpu=2000, memory=512, different_machines=apart)
     trace.task(ran(0, 1, 3000, on=3), job=2, cpu=2000, memory=512)
+    for index, cpu in (use or {}).items():
+        for at, extra in ((10, 100), (20, -100)):
+            trace.used(at, at + 10, index=index, cpu=cpu + extra)
     trace.write(folder, (0, 3600))
-    if use:
-        rows = [
-            {"start_us": at * S, "end_us": (at + 10) * S, "job": 1, "task_index": index, "cpu_milli": cpu + extra}
-            for index, cpu in use.items()
-            for at, extra in ((10, 100), (20, -100))
-        ]
-        pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema("usage")), folder / "usage.parquet")
     return folder
 
 

@@ -79,11 +79,12 @@ def _hold_at_best(books: Books, desk: Desk, rules: Rules, j: int) -> bool:
 
     A move is forced only where less overload is added than taken away.
     """
-    best, owner, forces = -1, desk.requests[j].owner, desk.requests[j].forces == 1
-    limit = relieved_overload(books, books.kind[desk.requests[j].task], owner) if owner != NOBODY else np.inf
+    best, owner, limit = -1, desk.requests[j].owner, np.inf
+    if desk.requests[j].forces == 1 and owner != NOBODY:
+        limit = relieved_overload(books, books.kind[desk.requests[j].task], owner)
     desk.requests[j].limit = limit
     for i in range(desk.requests[j].count):
-        if not desk.has_answered[j, i] or desk.score[j, i] == -np.inf or (forces and -desk.score[j, i] >= limit):
+        if not desk.has_answered[j, i] or -desk.score[j, i] >= limit:
             continue
         ahead = 1.0 if best < 0 else desk.score[j, i] - desk.score[j, best]
         if ahead > 0.0 or (ahead == 0.0 and desk.candidate[j, i] < desk.candidate[j, best]):
